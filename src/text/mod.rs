@@ -1,0 +1,7 @@
+#[derive(Debug, thiserror::Error)]
+pub enum TextError {}
+impl TextError {
+    pub fn code(&self) -> &'static str {
+        match *self {}
+    }
+}
