@@ -1,7 +1,274 @@
+//! The device and what is asked of it: adapter, limits, buffers, read-backs, and how it fails.
+
+mod kernel;
+
+use std::sync::{Arc, Mutex};
+
+pub use kernel::{Access, Dispatch, Kernel, constant};
+
+/// What can go wrong on the way to, or on, the GPU.
 #[derive(Debug, thiserror::Error)]
-pub enum GpuError {}
+pub enum GpuError {
+    #[error(
+        "no WebGPU adapter: {0}. In a browser, WebGPU needs a secure page (https or localhost) and a recent version"
+    )]
+    NoAdapter(String),
+    #[error("the adapter refused a device: {0}")]
+    NoDevice(String),
+    #[error(
+        "the adapter \"{adapter}\" cannot hold this model: it needs {limit} of {needed}, the adapter allows {allowed}"
+    )]
+    Limit {
+        adapter: String,
+        limit: &'static str,
+        needed: u64,
+        allowed: u64,
+    },
+    #[error("the GPU has no room for {what}: {reason}")]
+    OutOfMemory { what: String, reason: String },
+    #[error("the GPU device was lost: {0}. Load the model again")]
+    DeviceLost(String),
+    #[error("the GPU refused a command: {0}")]
+    Command(String),
+}
+
 impl GpuError {
     pub fn code(&self) -> &'static str {
-        match *self {}
+        match self {
+            GpuError::NoAdapter(_) => "NoAdapter",
+            GpuError::NoDevice(_) => "NoDevice",
+            GpuError::Limit { .. } => "AdapterLimit",
+            GpuError::OutOfMemory { .. } => "OutOfMemory",
+            GpuError::DeviceLost(_) => "DeviceLost",
+            GpuError::Command(_) => "GpuCommand",
+        }
     }
+}
+
+/// Buffer sizes a model needs beyond what every WebGPU device has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Requirements {
+    /// The largest buffer, in bytes.
+    pub buffer_bytes: u64,
+    /// The largest part of a buffer that one kernel sees at once, in bytes.
+    pub binding_bytes: u64,
+}
+
+/// A device and its queue.
+pub struct Gpu {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub info: wgpu::AdapterInfo,
+    /// The first failure the device reported on its own: once set, nothing it computes can be trusted.
+    failure: Arc<Mutex<Option<Failure>>>,
+}
+
+#[derive(Debug, Clone)]
+enum Failure {
+    Lost(String),
+    Command(String),
+}
+
+impl Gpu {
+    /// Opens the preferred adapter with WebGPU's default limits, raised only where `requirements` ask for it.
+    ///
+    /// Natively `WGPU_BACKEND` and `WGPU_ADAPTER_NAME` choose among several adapters.
+    pub async fn open(requirements: Requirements) -> Result<Gpu, GpuError> {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+        let adapter = find_adapter(&instance).await?;
+        let info = adapter.get_info();
+        let allowed = adapter.limits();
+        let needed = wgpu::Limits {
+            max_buffer_size: requirements.buffer_bytes.max(wgpu::Limits::default().max_buffer_size),
+            max_storage_buffer_binding_size: (requirements.binding_bytes)
+                .max(wgpu::Limits::default().max_storage_buffer_binding_size),
+            ..wgpu::Limits::default().using_resolution(allowed.clone())
+        };
+        for (limit, needed, allowed) in [
+            ("maxBufferSize", needed.max_buffer_size, allowed.max_buffer_size),
+            (
+                "maxStorageBufferBindingSize",
+                needed.max_storage_buffer_binding_size,
+                allowed.max_storage_buffer_binding_size,
+            ),
+        ] {
+            if needed > allowed {
+                return Err(GpuError::Limit {
+                    adapter: info.name,
+                    limit,
+                    needed,
+                    allowed,
+                });
+            }
+        }
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("mobilemoe"),
+                required_limits: needed,
+                ..Default::default()
+            })
+            .await
+            .map_err(|error| GpuError::NoDevice(error.to_string()))?;
+
+        let failure = Arc::new(Mutex::new(None));
+        let lost = failure.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            let message = if message.is_empty() {
+                format!("{reason:?}")
+            } else {
+                message
+            };
+            lost.lock().unwrap().get_or_insert(Failure::Lost(message));
+        });
+        let refused = failure.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            refused
+                .lock()
+                .unwrap()
+                .get_or_insert(Failure::Command(error.to_string()));
+        }));
+        Ok(Gpu {
+            device,
+            queue,
+            info,
+            failure,
+        })
+    }
+
+    /// Fails if the device was lost or has refused a command since it was opened.
+    pub fn check(&self) -> Result<(), GpuError> {
+        match self.failure.lock().unwrap().clone() {
+            None => Ok(()),
+            Some(Failure::Lost(reason)) => Err(GpuError::DeviceLost(reason)),
+            Some(Failure::Command(reason)) => Err(GpuError::Command(reason)),
+        }
+    }
+
+    /// An empty storage buffer that can be written, copied and read back. Sizes are rounded up to 16 bytes.
+    pub fn storage(&self, label: &str, bytes: u64) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes.max(16).next_multiple_of(16),
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// A storage buffer with these contents.
+    pub fn upload<T: bytemuck::NoUninit>(&self, label: &str, data: &[T]) -> wgpu::Buffer {
+        let buffer = self.storage(label, size_of_val(data) as u64);
+        self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(data));
+        buffer
+    }
+
+    /// A buffer the host can map, as the target of a copy.
+    pub fn staging(&self, label: &str, bytes: u64) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes.next_multiple_of(4),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// Starts mapping a staging buffer; await the result to have its contents.
+    pub fn map(&self, staging: &wgpu::Buffer) -> Mapping {
+        let (sender, receiver) = futures_channel::oneshot::channel();
+        staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
+            // The receiver is gone only if the caller gave up waiting.
+            let _ = sender.send(result);
+        });
+        Mapping {
+            staging: staging.clone(),
+            receiver,
+        }
+    }
+
+    /// Waits for a mapping, takes the contents and unmaps the buffer for its next use.
+    pub async fn finish<T: bytemuck::Pod>(&self, mapping: Mapping) -> Result<Vec<T>, GpuError> {
+        self.wait(mapping.receiver)
+            .await?
+            .map_err(|error| self.check().err().unwrap_or(GpuError::Command(error.to_string())))?;
+        let data = {
+            let view = mapping.staging.slice(..).get_mapped_range();
+            let view = view.map_err(|error| GpuError::Command(error.to_string()))?;
+            bytemuck::pod_collect_to_vec(&view[..])
+        };
+        mapping.staging.unmap();
+        self.check()?;
+        Ok(data)
+    }
+
+    /// Reads a whole buffer back: for tests and tools, not for the decode path.
+    pub async fn read<T: bytemuck::Pod>(&self, buffer: &wgpu::Buffer) -> Result<Vec<T>, GpuError> {
+        let staging = self.staging("read back", buffer.size());
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
+        self.queue.submit([encoder.finish()]);
+        self.finish(self.map(&staging)).await
+    }
+
+    /// Waits until the GPU has done all that was submitted, so that memory held by pending uploads is free again.
+    pub async fn idle(&self) -> Result<(), GpuError> {
+        let (sender, receiver) = futures_channel::oneshot::channel();
+        self.queue.submit([]);
+        self.queue.on_submitted_work_done(move || {
+            let _ = sender.send(());
+        });
+        self.wait(receiver).await?;
+        self.check()
+    }
+
+    /// Runs allocations; an error names `what` there was no room for.
+    pub async fn allocate<T>(&self, what: &str, allocate: impl FnOnce() -> T) -> Result<T, GpuError> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let made = allocate();
+        let (validation, memory) = (validation.pop(), memory.pop());
+        for error in [validation.await, memory.await].into_iter().flatten() {
+            return Err(GpuError::OutOfMemory {
+                what: what.into(),
+                reason: error.to_string(),
+            });
+        }
+        Ok(made)
+    }
+
+    async fn wait<T>(&self, receiver: futures_channel::oneshot::Receiver<T>) -> Result<T, GpuError> {
+        // The browser's event loop delivers by itself; natively somebody has to ask.
+        #[cfg(not(target_arch = "wasm32"))]
+        self.device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .map_err(|error| self.check().err().unwrap_or(GpuError::Command(error.to_string())))?;
+        receiver.await.map_err(|_| {
+            self.check()
+                .err()
+                .unwrap_or(GpuError::DeviceLost("a read-back never came".into()))
+        })
+    }
+}
+
+/// A read-back under way.
+pub struct Mapping {
+    staging: wgpu::Buffer,
+    receiver: futures_channel::oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
+}
+
+/// The adapter that `WGPU_ADAPTER_NAME` names (natively), else the fastest one.
+async fn find_adapter(instance: &wgpu::Instance) -> Result<wgpu::Adapter, GpuError> {
+    #[cfg(not(target_arch = "wasm32"))]
+    if let Ok(wanted) = std::env::var("WGPU_ADAPTER_NAME") {
+        let adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
+        let names: Vec<String> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
+        return (adapters.into_iter())
+            .find(|adapter| adapter.get_info().name.to_lowercase().contains(&wanted.to_lowercase()))
+            .ok_or_else(|| GpuError::NoAdapter(format!("none is called \"{wanted}\"; there are {names:?}")));
+    }
+    instance
+        .request_adapter(&wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        })
+        .await
+        .map_err(|error| GpuError::NoAdapter(error.to_string()))
 }

@@ -1,1 +1,93 @@
+//! One file a kernel: its bindings, its dispatch, its CPU twin, its test. Each is named as its shader.
+//!
+//! A twin is the same function in plain f32 Rust, written to be read; [`crate::model::Reference`] is made of twins.
+//! Shapes are row-major; `[tokens, ...]` are the tokens of one pass.
 
+pub mod attention;
+pub mod embed;
+pub mod experts_down;
+pub mod experts_up;
+mod layout;
+pub mod lm_head;
+pub mod logprob;
+mod matrix;
+pub mod o_proj;
+pub mod qkv;
+pub mod rope;
+pub mod route;
+pub mod sample;
+#[cfg(test)]
+mod testing;
+
+pub use layout::LayerLayout;
+pub use matrix::{LayerTensors, Matrix, Router, dot, inverse_rms, silu};
+
+use crate::config::{LayerConfig, ModelConfig};
+
+/// How the KV cache stores its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KvFormat {
+    /// Two bytes a number: what phones get.
+    #[default]
+    F16,
+    /// Four bytes a number: for exact comparisons.
+    F32,
+}
+
+impl KvFormat {
+    pub fn bytes(self) -> usize {
+        match self {
+            KvFormat::F16 => 2,
+            KvFormat::F32 => 4,
+        }
+    }
+}
+
+/// What a layer's kernels are compiled for.
+#[derive(Clone, Copy)]
+pub struct LayerShape<'a> {
+    pub config: &'a ModelConfig,
+    pub layer: LayerConfig,
+    pub layout: &'a LayerLayout,
+    pub kv: KvFormat,
+    /// Tokens that share one read of a weight: 1 to decode, [`PREFILL_TILE`] to prefill.
+    pub tile: usize,
+}
+
+/// Tokens per workgroup in prefill.
+pub const PREFILL_TILE: usize = 4;
+
+/// What one pass works on, as the kernels read it (`shaders/shared/step.wgsl`).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Step {
+    /// Tokens already in the KV cache: the position of the pass's first token.
+    pub position: u32,
+    /// Tokens in the pass.
+    pub count: u32,
+    /// First row of the pass that the LM head looks at.
+    pub head_row: u32,
+    /// How many rows it looks at.
+    pub head_rows: u32,
+}
+
+/// One routed expert of one token (`shaders/shared/choice.wgsl`).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Choice {
+    pub expert: u32,
+    /// Where the expert's weights are on the GPU, [`EMPTY_SLOT`] if they are not there.
+    pub slot: u32,
+    /// What the expert's output is multiplied by.
+    pub weight: f32,
+    /// sigmoid + selection bias, what the choice was made by.
+    pub score: f32,
+}
+
+/// The slot of an expert whose weights are not on the GPU.
+pub const EMPTY_SLOT: u32 = u32::MAX;
+
+fn tiles(count: usize, tile: usize) -> u32 {
+    count.div_ceil(tile) as u32
+}

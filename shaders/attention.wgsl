@@ -1,0 +1,93 @@
+// Causal grouped-query attention over the cache with an online softmax, 64 positions at a time.
+//
+// A workgroup owns one KV head and one token; it loads each key and value once for the GROUP query heads that share them.
+// workgroups: [KV_HEADS, count]
+
+#import step
+
+@group(0) @binding(0) var<storage, read> step: Step;
+@group(0) @binding(1) var<storage, read> query: array<vec4<f32>>; // [count, QUERY_HEADS, 16]
+@group(0) @binding(2) var<storage, read> cache: array<u32>; // [positions, k|v, KV_HEADS, 64], f16 pairs or f32
+@group(0) @binding(3) var<storage, read_write> attended: array<f32>; // [count, QUERY_HEADS, 64]
+
+var<workgroup> queries: array<vec4<f32>, GROUP * 16u>; // [GROUP, 16]
+var<workgroup> scores: array<f32, GROUP * 64u>; // [GROUP, 64 positions]
+var<workgroup> shares: array<f32, GROUP * 64u>; // exp(score - maximum)
+
+// Dimensions 4i .. 4i+3 of a key or value row that starts at element `row`.
+fn cached4(row: u32, i: u32) -> vec4<f32> {
+    if (KV_F16) {
+        let at = row / 2u + 2u * i;
+        return vec4<f32>(unpack2x16float(cache[at]), unpack2x16float(cache[at + 1u]));
+    }
+    let at = row + 4u * i;
+    return bitcast<vec4<f32>>(vec4<u32>(cache[at], cache[at + 1u], cache[at + 2u], cache[at + 3u]));
+}
+fn cached(element: u32) -> f32 {
+    if (KV_F16) {
+        return unpack2x16float(cache[element / 2u])[element % 2u];
+    }
+    return bitcast<f32>(cache[element]);
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let kv_head = workgroup.x;
+    let token = workgroup.y;
+    let first_head = kv_head * GROUP;
+    for (var i = local; i < GROUP * 16u; i += 64u) {
+        queries[i] = query[(token * QUERY_HEADS + first_head) * 16u + i] * 0.125; // 1 / sqrt(64)
+    }
+    workgroupBarrier();
+
+    var maximum: array<f32, GROUP>;
+    var total: array<f32, GROUP>;
+    var sum: array<f32, GROUP>; // of dimension `local`
+    for (var g = 0u; g < GROUP; g++) {
+        maximum[g] = -1e30;
+    }
+    let length = step.position + token + 1u;
+    for (var start = 0u; start < length; start += 64u) {
+        // Thread = position: its score against every query of the group.
+        let position = start + local;
+        var dots: array<f32, GROUP>;
+        if (position < length) {
+            let row = (position * 2u * KV_HEADS + kv_head) * 64u;
+            for (var i = 0u; i < 16u; i++) {
+                let key = cached4(row, i);
+                for (var g = 0u; g < GROUP; g++) {
+                    dots[g] += dot(key, queries[g * 16u + i]);
+                }
+            }
+        }
+        for (var g = 0u; g < GROUP; g++) {
+            scores[g * 64u + local] = select(-1e30, dots[g], position < length);
+        }
+        workgroupBarrier();
+        for (var g = 0u; g < GROUP; g++) {
+            var larger = maximum[g];
+            for (var i = 0u; i < 64u; i++) {
+                larger = max(larger, scores[g * 64u + i]);
+            }
+            let shrink = exp(maximum[g] - larger);
+            total[g] *= shrink;
+            sum[g] *= shrink;
+            maximum[g] = larger;
+            shares[g * 64u + local] = select(0.0, exp(scores[g * 64u + local] - larger), position < length);
+        }
+        workgroupBarrier();
+        // Thread = dimension: its share of every value.
+        let here = min(64u, length - start);
+        for (var i = 0u; i < here; i++) {
+            let value = cached((((start + i) * 2u + 1u) * KV_HEADS + kv_head) * 64u + local);
+            for (var g = 0u; g < GROUP; g++) {
+                let share = shares[g * 64u + i];
+                total[g] += share;
+                sum[g] += share * value;
+            }
+        }
+    }
+    for (var g = 0u; g < GROUP; g++) {
+        attended[(token * QUERY_HEADS + first_head + g) * 64u + local] = sum[g] / total[g];
+    }
+}

@@ -1,0 +1,157 @@
+//! WGSL source -> a pipeline: `#import` of `shaders/shared/`, the model's sizes as constants, one bind group.
+
+use super::Gpu;
+
+/// How a kernel uses the buffer at a binding, in binding order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    ReadWrite,
+}
+
+/// A compiled compute shader with entry point `main` and one bind group of storage buffers.
+pub struct Kernel {
+    name: &'static str,
+    pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+}
+
+/// One entry of a compute pass.
+pub struct Dispatch<'a> {
+    pub kernel: &'a Kernel,
+    pub bind_group: &'a wgpu::BindGroup,
+    pub workgroups: [u32; 3],
+}
+
+/// A value of the prelude that precedes a kernel's source, as `const NAME: type = value;`.
+pub mod constant {
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    pub enum Constant {
+        U32(u32),
+        F32(f32),
+        Bool(bool),
+    }
+    impl From<usize> for Constant {
+        fn from(value: usize) -> Self {
+            Constant::U32(u32::try_from(value).expect("sizes are checked against the limits when a model is planned"))
+        }
+    }
+    impl From<f32> for Constant {
+        fn from(value: f32) -> Self {
+            Constant::F32(value)
+        }
+    }
+    impl From<bool> for Constant {
+        fn from(value: bool) -> Self {
+            Constant::Bool(value)
+        }
+    }
+}
+use constant::Constant;
+
+/// What `#import name` stands for.
+const SHARED: [(&str, &str); 5] = [
+    ("choice", include_str!("../../shaders/shared/choice.wgsl")),
+    ("linear", include_str!("../../shaders/shared/linear.wgsl")),
+    ("numbers", include_str!("../../shaders/shared/numbers.wgsl")),
+    ("rms", include_str!("../../shaders/shared/rms.wgsl")),
+    ("step", include_str!("../../shaders/shared/step.wgsl")),
+];
+
+/// The source a device gets: constants first, imports in place.
+fn assemble(name: &str, source: &str, constants: &[(&str, Constant)]) -> String {
+    let mut wgsl = String::new();
+    for (name, value) in constants {
+        wgsl += &match value {
+            Constant::U32(value) => format!("const {name}: u32 = {value}u;\n"),
+            Constant::F32(value) => format!("const {name}: f32 = {value:?}f;\n"),
+            Constant::Bool(value) => format!("const {name}: bool = {value};\n"),
+        };
+    }
+    for line in source.lines() {
+        match line.strip_prefix("#import ") {
+            None => wgsl += line,
+            Some(import) => {
+                let found = SHARED.iter().find(|(shared, _)| *shared == import);
+                wgsl += found
+                    .unwrap_or_else(|| panic!("{name}.wgsl imports {import}, which does not exist"))
+                    .1;
+            }
+        }
+        wgsl.push('\n');
+    }
+    wgsl
+}
+
+impl Kernel {
+    /// Compiles `source` (one file of `shaders/`) for these constants. A source that does not compile shows up in
+    /// [`Gpu::check`].
+    pub fn new(
+        gpu: &Gpu,
+        name: &'static str,
+        source: &str,
+        constants: &[(&str, Constant)],
+        bindings: &[Access],
+    ) -> Kernel {
+        let module = gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(name),
+            source: wgpu::ShaderSource::Wgsl(assemble(name, source, constants).into()),
+        });
+        let entries: Vec<_> = (bindings.iter().enumerate())
+            .map(|(binding, access)| wgpu::BindGroupLayoutEntry {
+                binding: binding as u32,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: wgpu::BufferBindingType::Storage {
+                        read_only: *access == Access::Read,
+                    },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        let layout = gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(name),
+            entries: &entries,
+        });
+        let pipeline_layout = gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(name),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(name),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        Kernel { name, pipeline, layout }
+    }
+
+    /// Ties buffers to the kernel's bindings, in order.
+    pub fn bind(&self, gpu: &Gpu, buffers: &[wgpu::BindingResource]) -> wgpu::BindGroup {
+        let entries: Vec<_> = (buffers.iter().enumerate())
+            .map(|(binding, resource)| wgpu::BindGroupEntry {
+                binding: binding as u32,
+                resource: resource.clone(),
+            })
+            .collect();
+        gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(self.name),
+            layout: &self.layout,
+            entries: &entries,
+        })
+    }
+}
+
+impl Dispatch<'_> {
+    pub fn encode(&self, pass: &mut wgpu::ComputePass) {
+        pass.set_pipeline(&self.kernel.pipeline);
+        pass.set_bind_group(0, self.bind_group, &[]);
+        let [x, y, z] = self.workgroups;
+        pass.dispatch_workgroups(x, y, z);
+    }
+}

@@ -1,0 +1,119 @@
+//! Final norm and LM head.
+
+use super::{Matrix, matrix::rms_norm, tiles};
+use crate::{
+    config::ModelConfig,
+    gpu::{Access, Dispatch, Gpu, Kernel},
+};
+
+pub struct LmHead {
+    kernel: Kernel,
+    vocab: usize,
+    tile: usize,
+}
+
+impl LmHead {
+    const ROWS: usize = 64;
+
+    pub fn new(gpu: &Gpu, config: &ModelConfig, tile: usize) -> LmHead {
+        let constants = [
+            ("TILE", tile.into()),
+            ("ROWS", Self::ROWS.into()),
+            ("HIDDEN", config.hidden_size.into()),
+            ("VOCAB", config.vocab_size.into()),
+            ("EPS", config.rms_norm_eps.into()),
+        ];
+        let bindings = [
+            Access::Read,
+            Access::Read,
+            Access::Read,
+            Access::Read,
+            Access::Read,
+            Access::ReadWrite,
+        ];
+        let source = include_str!("../../shaders/lm_head.wgsl");
+        LmHead {
+            kernel: Kernel::new(gpu, "lm_head", source, &constants, &bindings),
+            vocab: config.vocab_size,
+            tile,
+        }
+    }
+
+    pub fn bind(
+        &self,
+        gpu: &Gpu,
+        step: &wgpu::Buffer,
+        head: [&wgpu::Buffer; 2],
+        norm: &wgpu::Buffer,
+        x: &wgpu::Buffer,
+        logits: &wgpu::Buffer,
+    ) -> wgpu::BindGroup {
+        self.kernel.bind(
+            gpu,
+            &[step, head[0], head[1], norm, x, logits].map(wgpu::Buffer::as_entire_binding),
+        )
+    }
+
+    pub fn dispatch<'a>(&'a self, bind_group: &'a wgpu::BindGroup, rows: usize) -> Dispatch<'a> {
+        let workgroups = [self.vocab.div_ceil(Self::ROWS) as u32, tiles(rows, self.tile), 1];
+        Dispatch {
+            kernel: &self.kernel,
+            bind_group,
+            workgroups,
+        }
+    }
+}
+
+/// The twin: x `[rows, hidden]` -> logits `[rows, vocab]`.
+pub fn lm_head(config: &ModelConfig, head: &Matrix, norm: &[f32], x: &[f32]) -> Vec<f32> {
+    head.linear(&rms_norm(x, norm, config.rms_norm_eps), config.vocab_size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{Step, testing::*};
+
+    #[test]
+    fn gpu_equals_twin() {
+        let (gpu, mut random) = setup(9);
+        for case in 0..8 {
+            let config = ModelConfig {
+                vocab_size: random.usize(40..700),
+                ..config(&mut random)
+            };
+            let hidden = config.hidden_size;
+            let tile = [1, 4][case % 2];
+            let count = random.usize(1..10);
+            let head_row = random.usize(..count);
+            let rows = count - head_row;
+            let head = int4(&mut random, config.vocab_size, hidden);
+            let norm = floats(&mut random, hidden, 1.0)
+                .iter()
+                .map(|x| half::bf16::from_f32(1.0 + x))
+                .collect::<Vec<_>>();
+            let x = floats(&mut random, (count + tile) * hidden, 2.0);
+            let logits = gpu.storage("logits", (rows * config.vocab_size * 4) as u64);
+            let step = Step {
+                position: 3,
+                count: count as u32,
+                head_row: head_row as u32,
+                head_rows: rows as u32,
+            };
+            let kernel = LmHead::new(&gpu, &config, tile);
+            let buffers = head.upload(&gpu);
+            let bind_group = kernel.bind(
+                &gpu,
+                &gpu.upload("step", &[step]),
+                [&buffers[0], &buffers[1]],
+                &gpu.upload("norm", &norm),
+                &gpu.upload("x", &x),
+                &logits,
+            );
+            run(&gpu, kernel.dispatch(&bind_group, rows));
+            let norm: Vec<f32> = norm.iter().map(|norm| norm.to_f32()).collect();
+            let twin = lm_head(&config, &head.matrix(), &norm, &x[head_row * hidden..count * hidden]);
+            assert_close(&read(&gpu, &logits), &twin, 1e-4);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What the kernels' tests share: a device, random models of odd shapes, comparison.
+
+use half::{bf16, f16};
+
+use super::{Choice, KvFormat, LayerLayout, LayerTensors, Matrix, Step, experts_up::chosen};
+use crate::{
+    config::{LayerConfig, ModelConfig, WeightFormat},
+    gpu::{Dispatch, Gpu, Requirements},
+};
+
+/// A device (these tests need one; Mesa's lavapipe will do) and seeded random numbers.
+pub fn setup(seed: u64) -> (Gpu, fastrand::Rng) {
+    let gpu =
+        pollster::block_on(Gpu::open(Requirements::default())).expect("kernel tests need a Vulkan or Metal device");
+    (gpu, fastrand::Rng::with_seed(seed))
+}
+
+/// A small model of random shape.
+pub fn config(random: &mut fastrand::Rng) -> ModelConfig {
+    let kv_heads = random.usize(1..4);
+    let layer = LayerConfig { rope: true, moe: true };
+    ModelConfig {
+        vocab_size: 64,
+        hidden_size: 32 * random.usize(1..12),
+        expert_size: 32 * random.usize(1..4),
+        shared_size: 32 * random.usize(1..9),
+        layers: vec![layer],
+        query_heads: kv_heads * random.usize(1..6),
+        kv_heads,
+        head_dim: 64,
+        max_positions: 8192,
+        rms_norm_eps: 1e-5,
+        rope_theta: 500_000.0,
+        rope_scaling: None,
+        use_qk_norm: random.bool(),
+        experts: random.usize(8..100),
+        experts_per_token: random.usize(1..6),
+        routed_scaling_factor: 2.5,
+        norm_topk_prob: random.bool(),
+        tied_embeddings: true,
+        eos_token_ids: vec![],
+        bos_token_id: None,
+        weights: WeightFormat::Int4G32,
+    }
+}
+
+/// Uniform in (-scale, scale).
+pub fn floats(random: &mut fastrand::Rng, count: usize, scale: f32) -> Vec<f32> {
+    (0..count).map(|_| (random.f32() * 2.0 - 1.0) * scale).collect()
+}
+
+/// An INT4 matrix with random nibbles, some zero and some subnormal scales.
+pub struct Int4 {
+    qweight: Vec<u8>,
+    scale: Vec<u8>,
+    columns: usize,
+}
+
+pub fn int4(random: &mut fastrand::Rng, rows: usize, columns: usize) -> Int4 {
+    let qweight = (0..rows * columns / 2).map(|_| random.u8(..)).collect();
+    let spread = 0.4 / (columns as f32).sqrt();
+    let scale = (0..rows * columns / 32).flat_map(|_| {
+        let scale = match random.u8(..50) {
+            0 => 0.0,
+            1 => 3.0e-6,
+            _ => spread * random.f32(),
+        };
+        f16::from_f32(scale).to_le_bytes()
+    });
+    let scale = scale.collect();
+    Int4 {
+        qweight,
+        scale,
+        columns,
+    }
+}
+
+impl Int4 {
+    pub fn matrix(&self) -> Matrix<'_> {
+        Matrix::Int4 {
+            qweight: &self.qweight,
+            scale: &self.scale,
+            columns: self.columns,
+        }
+    }
+    /// Nibbles and scales in a buffer each.
+    pub fn upload(&self, gpu: &Gpu) -> [wgpu::Buffer; 2] {
+        [upload_bytes(gpu, &self.qweight), upload_bytes(gpu, &self.scale)]
+    }
+}
+
+fn upload_bytes(gpu: &Gpu, bytes: &[u8]) -> wgpu::Buffer {
+    let mut padded = bytes.to_vec();
+    padded.resize(bytes.len().next_multiple_of(16), 0);
+    gpu.upload("bytes", &padded)
+}
+
+/// One layer's tensors, random, in the order of their names.
+pub struct LayerData {
+    pub layout: LayerLayout,
+    tensors: Vec<(String, Vec<u8>)>,
+}
+
+impl LayerData {
+    pub fn new(random: &mut fastrand::Rng, config: &ModelConfig, layer: LayerConfig) -> LayerData {
+        let (hidden, expert, shared) = (config.hidden_size, config.expert_size, config.shared_size);
+        let (q, kv) = (config.query_heads * 64, config.kv_heads * 64);
+        let mut tensors: Vec<(String, Vec<u8>)> = Vec::new();
+        for (name, rows, columns) in [
+            ("self_attn.q_proj", q, hidden),
+            ("self_attn.k_proj", kv, hidden),
+            ("self_attn.v_proj", kv, hidden),
+            ("self_attn.o_proj", hidden, q),
+            ("feed_forward.shared_expert.gate_proj", shared, hidden),
+            ("feed_forward.shared_expert.up_proj", shared, hidden),
+            ("feed_forward.shared_expert.down_proj", hidden, shared),
+        ] {
+            let matrix = int4(random, rows, columns);
+            tensors.push((format!("{name}.qweight"), matrix.qweight));
+            tensors.push((format!("{name}.weight_scale"), matrix.scale));
+        }
+        for name in ["input_layernorm.weight", "post_attention_layernorm.weight"] {
+            tensors.push((name.into(), bf16_bytes(random, hidden, 1.0)));
+        }
+        if layer.moe {
+            for (name, rows, columns) in [("gate_up", hidden, 2 * expert), ("down", expert, hidden)] {
+                let matrix = int4(random, config.experts * rows, columns);
+                tensors.push((format!("feed_forward.experts.{name}_qweight"), matrix.qweight));
+                tensors.push((format!("feed_forward.experts.{name}_scale"), matrix.scale));
+            }
+            let router = floats(random, config.experts * hidden, 2.0 / (hidden as f32).sqrt());
+            tensors.push((
+                "feed_forward.router.weight".into(),
+                bytemuck::cast_slice(&router).to_vec(),
+            ));
+            tensors.push((
+                "feed_forward.expert_bias".into(),
+                bf16_bytes(random, config.experts, 0.2),
+            ));
+        }
+        random.shuffle(&mut tensors);
+        let layout = LayerLayout::new(tensors.iter().map(|(name, bytes)| (name.as_str(), bytes.len() as u64)));
+        LayerData { layout, tensors }
+    }
+
+    pub fn upload(&self, gpu: &Gpu) -> wgpu::Buffer {
+        let mut bytes = vec![0; self.layout.bytes() as usize];
+        for (name, tensor) in &self.tensors {
+            let offset = self.layout.offset_bytes(name).unwrap() as usize;
+            bytes[offset..offset + tensor.len()].copy_from_slice(tensor);
+        }
+        gpu.upload("layer", &bytes)
+    }
+
+    pub fn tensors<'a>(&'a self, config: &ModelConfig, layer: LayerConfig) -> LayerTensors<'a> {
+        LayerTensors::new(config, layer, &|wanted| {
+            &self.tensors.iter().find(|(name, _)| name == wanted).unwrap().1
+        })
+    }
+}
+
+fn bf16_bytes(random: &mut fastrand::Rng, count: usize, scale: f32) -> Vec<u8> {
+    floats(random, count, scale)
+        .iter()
+        .flat_map(|x| bf16::from_f32(*x).to_le_bytes())
+        .collect()
+}
+
+/// Distinct random experts for each token; now and then one that is not resident.
+pub fn random_choices(
+    random: &mut fastrand::Rng,
+    config: &ModelConfig,
+    layer: LayerConfig,
+    count: usize,
+) -> Vec<Choice> {
+    let mut choices = Vec::new();
+    for _ in 0..count {
+        for expert in random.choose_multiple(0..config.experts as u32, chosen(config, layer)) {
+            let slot = if random.u8(..10) == 0 {
+                super::EMPTY_SLOT
+            } else {
+                (expert + 3) % config.experts as u32
+            };
+            choices.push(Choice {
+                expert,
+                slot,
+                weight: random.f32(),
+                score: 0.0,
+            });
+        }
+    }
+    // A dense layer has none, but a binding needs bytes.
+    choices
+}
+
+pub fn step(gpu: &Gpu, position: usize, count: usize) -> wgpu::Buffer {
+    let step = Step {
+        position: position as u32,
+        count: count as u32,
+        head_row: count as u32 - 1,
+        head_rows: 1,
+    };
+    gpu.upload("step", &[step])
+}
+
+pub fn run(gpu: &Gpu, dispatch: Dispatch) {
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    dispatch.encode(&mut encoder.begin_compute_pass(&Default::default()));
+    gpu.queue.submit([encoder.finish()]);
+    gpu.check().unwrap();
+}
+
+pub fn read<T: bytemuck::Pod>(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<T> {
+    pollster::block_on(gpu.read(buffer)).unwrap()
+}
+
+/// A cache `[positions, k|v, kv_heads, 64]` in the stored format.
+pub fn upload_kv(gpu: &Gpu, values: &[f32], kv: KvFormat) -> wgpu::Buffer {
+    match kv {
+        KvFormat::F32 => gpu.upload("cache", values),
+        KvFormat::F16 => gpu.upload("cache", &values.iter().map(|x| f16::from_f32(*x)).collect::<Vec<_>>()),
+    }
+}
+
+pub fn read_kv(gpu: &Gpu, cache: &wgpu::Buffer, kv: KvFormat) -> Vec<f32> {
+    match kv {
+        KvFormat::F32 => read(gpu, cache),
+        KvFormat::F16 => read::<f16>(gpu, cache).iter().map(|x| x.to_f32()).collect(),
+    }
+}
+
+/// |got - expected| <= tolerance * max(1, |expected|), for the length of `expected` (buffers are padded).
+#[track_caller]
+pub fn assert_close(got: &[f32], expected: &[f32], tolerance: f32) {
+    assert!(
+        got.len() >= expected.len(),
+        "{} values, expected {}",
+        got.len(),
+        expected.len()
+    );
+    for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
+        let error = (got - expected).abs();
+        assert!(
+            error <= tolerance * expected.abs().max(1.0),
+            "at {i}: got {got}, expected {expected}"
+        );
+    }
+}
