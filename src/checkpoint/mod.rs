@@ -4,7 +4,18 @@
 //! [`Checkpoint::stream`] passes tensors to a [`TensorSink`] piece by piece, in file order.
 
 mod error;
+pub mod int4;
+mod manifest;
+mod open;
+pub mod safetensors;
 mod source;
+mod stream;
 
 pub use error::CheckpointError;
-pub use source::{ByteSource, MemoryRepository, Repository};
+pub use manifest::{Parameter, ParameterKind, TensorSpec, parameters, runtime_tensors};
+pub use open::{CONFIG_FILE, Checkpoint, INDEX_FILE, WEIGHTS_FILE};
+pub use safetensors::{Dtype, TensorInfo};
+pub use source::{ByteSource, MemoryFile, MemoryRepository, Repository, end_of_file, read_file};
+#[cfg(not(target_arch = "wasm32"))]
+pub use source::{DirectoryFile, DirectoryRepository};
+pub use stream::{PIECE_BYTES, TensorSink};

@@ -21,6 +21,7 @@ impl ExpertsDown {
             tile,
             ..
         } = *shape;
+        let swiglu = layer.swiglu();
         let constants = [
             ("TILE", tile.into()),
             ("HIDDEN", config.hidden_size.into()),
@@ -31,11 +32,11 @@ impl ExpertsDown {
             ("DOWN_SCALE", layout.at("feed_forward.experts.down_scale", 2).into()),
             (
                 "SHARED_DOWN",
-                layout.at("feed_forward.shared_expert.down_proj.qweight", 16).into(),
+                layout.at(&format!("{swiglu}.down_proj.qweight"), 16).into(),
             ),
             (
                 "SHARED_DOWN_SCALE",
-                layout.at("feed_forward.shared_expert.down_proj.weight_scale", 2).into(),
+                layout.at(&format!("{swiglu}.down_proj.weight_scale"), 2).into(),
             ),
         ];
         let bindings = [

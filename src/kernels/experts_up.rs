@@ -31,6 +31,7 @@ impl ExpertsUp {
             tile,
             ..
         } = *shape;
+        let swiglu = layer.swiglu();
         let constants = [
             ("TILE", tile.into()),
             ("HIDDEN", config.hidden_size.into()),
@@ -44,19 +45,16 @@ impl ExpertsUp {
             ),
             (
                 "SHARED_GATE",
-                layout.at("feed_forward.shared_expert.gate_proj.qweight", 16).into(),
+                layout.at(&format!("{swiglu}.gate_proj.qweight"), 16).into(),
             ),
             (
                 "SHARED_GATE_SCALE",
-                layout.at("feed_forward.shared_expert.gate_proj.weight_scale", 2).into(),
+                layout.at(&format!("{swiglu}.gate_proj.weight_scale"), 2).into(),
             ),
-            (
-                "SHARED_UP",
-                layout.at("feed_forward.shared_expert.up_proj.qweight", 16).into(),
-            ),
+            ("SHARED_UP", layout.at(&format!("{swiglu}.up_proj.qweight"), 16).into()),
             (
                 "SHARED_UP_SCALE",
-                layout.at("feed_forward.shared_expert.up_proj.weight_scale", 2).into(),
+                layout.at(&format!("{swiglu}.up_proj.weight_scale"), 2).into(),
             ),
         ];
         let bindings = [

@@ -133,6 +133,7 @@ impl<'a> LayerTensors<'a> {
                 }
             }
         };
+        let swiglu = layer.swiglu();
         LayerTensors {
             input_norm: bf16_values(raw("input_layernorm.weight")),
             q: linear("self_attn.q_proj", hidden),
@@ -148,9 +149,9 @@ impl<'a> LayerTensors<'a> {
             }),
             gate_up: layer.moe.then(|| experts("gate_up", 2 * expert)),
             down: layer.moe.then(|| experts("down", hidden)),
-            shared_gate: linear("feed_forward.shared_expert.gate_proj", hidden),
-            shared_up: linear("feed_forward.shared_expert.up_proj", hidden),
-            shared_down: linear("feed_forward.shared_expert.down_proj", config.shared_size),
+            shared_gate: linear(&format!("{swiglu}.gate_proj"), hidden),
+            shared_up: linear(&format!("{swiglu}.up_proj"), hidden),
+            shared_down: linear(&format!("{swiglu}.down_proj"), config.shared_size),
         }
     }
 }

@@ -106,14 +106,15 @@ impl LayerData {
         let (hidden, expert, shared) = (config.hidden_size, config.expert_size, config.shared_size);
         let (q, kv) = (config.query_heads * 64, config.kv_heads * 64);
         let mut tensors: Vec<(String, Vec<u8>)> = Vec::new();
+        let swiglu = layer.swiglu();
         for (name, rows, columns) in [
             ("self_attn.q_proj", q, hidden),
             ("self_attn.k_proj", kv, hidden),
             ("self_attn.v_proj", kv, hidden),
             ("self_attn.o_proj", hidden, q),
-            ("feed_forward.shared_expert.gate_proj", shared, hidden),
-            ("feed_forward.shared_expert.up_proj", shared, hidden),
-            ("feed_forward.shared_expert.down_proj", hidden, shared),
+            (format!("{swiglu}.gate_proj").as_str(), shared, hidden),
+            (format!("{swiglu}.up_proj").as_str(), shared, hidden),
+            (format!("{swiglu}.down_proj").as_str(), hidden, shared),
         ] {
             let matrix = int4(random, rows, columns);
             tensors.push((format!("{name}.qweight"), matrix.qweight));
