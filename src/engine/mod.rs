@@ -1,7 +1,147 @@
+//! Sessions, generation and scoring on top of a [`Model`].
+
+mod generate;
+mod score;
+mod session;
+
+use serde::Serialize;
+
+pub use generate::{Event, Finish, GenerateOptions, Generation};
+pub use score::{LogitsTrace, Score};
+pub use session::Session;
+
+use crate::{
+    ModelConfig, Result,
+    checkpoint::{Checkpoint, Repository},
+    kernels::KvFormat,
+    model::{Model, ModelOptions},
+};
+
+/// A request the engine cannot serve. Nothing is lost by it: the engine and its sessions go on.
 #[derive(Debug, thiserror::Error)]
-pub enum RequestError {}
+pub enum RequestError {
+    #[error("the prompt is empty: there must be at least one token")]
+    EmptyPrompt,
+    #[error("token {index} of the prompt is {id}, but the vocabulary ends at {vocab_size}")]
+    TokenOutOfRange { index: usize, id: u32, vocab_size: usize },
+    #[error("{tokens} tokens do not fit into the context of {context_length}")]
+    PromptTooLong { tokens: usize, context_length: usize },
+    #[error("option {option} is {found}; it must be {expected}")]
+    Option {
+        option: &'static str,
+        found: String,
+        expected: &'static str,
+    },
+    #[error("expert {expert} of layer {layer} was chosen but is not on the GPU")]
+    MissingExpert { layer: usize, expert: usize },
+}
+
 impl RequestError {
     pub fn code(&self) -> &'static str {
-        match *self {}
+        match self {
+            RequestError::EmptyPrompt => "EmptyPrompt",
+            RequestError::TokenOutOfRange { .. } => "TokenOutOfRange",
+            RequestError::PromptTooLong { .. } => "PromptTooLong",
+            RequestError::Option { .. } => "Option",
+            RequestError::MissingExpert { .. } => "MissingExpert",
+        }
+    }
+}
+
+/// A loaded model that answers requests, one at a time.
+pub struct Engine {
+    model: Model,
+}
+
+/// What a loaded model is and takes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineFacts {
+    /// The GPU's name, as far as the browser or driver tells.
+    pub adapter: String,
+    /// "vulkan", "metal", "webgpu", ...
+    pub backend: String,
+    /// All weights on the GPU.
+    pub weight_bytes: u64,
+    /// Activations, logits and tables.
+    pub scratch_bytes: u64,
+    /// Keys and values of one token; a session holds them for its whole conversation.
+    pub kv_bytes_per_token: u64,
+    pub kv: KvFormat,
+    /// Longest prompt and answer together, in tokens.
+    pub context_length: usize,
+    /// Prompt tokens per submit.
+    pub chunk_tokens: usize,
+    pub dispatches_per_token: usize,
+    pub vocab_size: usize,
+    pub layers: usize,
+    pub experts: usize,
+    pub experts_per_token: usize,
+}
+
+impl Engine {
+    /// Puts a checkpoint on the GPU. `progress` gets bytes done and bytes in all.
+    pub async fn load<R: Repository>(
+        checkpoint: &Checkpoint<R>,
+        options: &ModelOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Engine> {
+        Ok(Engine {
+            model: Model::load(checkpoint, options, progress).await?,
+        })
+    }
+
+    pub fn config(&self) -> &ModelConfig {
+        &self.model.config
+    }
+
+    pub fn facts(&self) -> EngineFacts {
+        let Model { config, plan, gpu, .. } = &self.model;
+        let name = [&gpu.info.name, &gpu.info.driver]
+            .into_iter()
+            .find(|name| !name.is_empty());
+        EngineFacts {
+            adapter: name.cloned().unwrap_or_else(|| "unnamed".into()),
+            backend: gpu.info.backend.to_string(),
+            weight_bytes: plan.weight_bytes,
+            scratch_bytes: plan.scratch_bytes,
+            kv_bytes_per_token: plan.kv_bytes_per_token,
+            kv: plan.kv,
+            context_length: plan.context_length,
+            chunk_tokens: plan.chunk_tokens,
+            dispatches_per_token: self.model.dispatches_per_token(),
+            vocab_size: config.vocab_size,
+            layers: config.layers.len(),
+            experts: config.experts,
+            experts_per_token: config.experts_per_token,
+        }
+    }
+
+    /// An empty conversation.
+    pub async fn session(&self) -> Result<Session> {
+        Session::new(&self.model).await
+    }
+
+    /// Ids must be in the vocabulary, and there must be some, and `extra` more must fit behind them.
+    fn check_ids(&self, ids: &[u32], extra: usize) -> Result<(), RequestError> {
+        let vocab_size = self.model.config.vocab_size;
+        let context_length = self.model.plan.context_length;
+        if ids.is_empty() {
+            return Err(RequestError::EmptyPrompt);
+        }
+        if let Some((index, id)) = ids.iter().enumerate().find(|(_, id)| **id as usize >= vocab_size) {
+            return Err(RequestError::TokenOutOfRange {
+                index,
+                id: *id,
+                vocab_size,
+            });
+        }
+        if ids.len() + extra > context_length {
+            return Err(RequestError::PromptTooLong {
+                tokens: ids.len() + extra,
+                context_length,
+            });
+        }
+        Ok(())
     }
 }

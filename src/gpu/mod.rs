@@ -219,18 +219,22 @@ impl Gpu {
         self.check()
     }
 
-    /// Runs allocations; an error names `what` there was no room for.
-    pub async fn allocate<T>(&self, what: &str, allocate: impl FnOnce() -> T) -> Result<T, GpuError> {
+    /// Runs commands that make things on the device; what fails names `what` could not be made.
+    pub async fn guard<T>(&self, what: &str, make: impl FnOnce() -> T) -> Result<T, GpuError> {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let made = allocate();
+        let made = make();
         let (validation, memory) = (validation.pop(), memory.pop());
-        for error in [validation.await, memory.await].into_iter().flatten() {
+        if let Some(error) = memory.await {
             return Err(GpuError::OutOfMemory {
                 what: what.into(),
                 reason: error.to_string(),
             });
         }
+        if let Some(error) = validation.await {
+            return Err(GpuError::Command(format!("making {what}: {error}")));
+        }
+        self.check()?;
         Ok(made)
     }
 

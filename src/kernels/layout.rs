@@ -31,6 +31,11 @@ impl LayerLayout {
         self.offsets.get(tensor).copied()
     }
 
+    /// Every tensor's name and offset in bytes.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.offsets.iter().map(|(name, offset)| (name.as_str(), *offset))
+    }
+
     /// A tensor's start counted in units of `unit_bytes` (16 for `vec4<u32>`, 4 for `u32`, 2 for halves), 0 if absent:
     /// the form in which kernels are told.
     pub(super) fn at(&self, tensor: &str, unit_bytes: u64) -> usize {

@@ -20,6 +20,7 @@ pub mod sample;
 mod testing;
 
 pub use layout::LayerLayout;
+pub(crate) use matrix::bf16_values;
 pub use matrix::{LayerTensors, Matrix, Router, dot, inverse_rms, silu};
 
 use crate::config::{LayerConfig, ModelConfig};

@@ -1,1 +1,12 @@
+//! A model on the GPU ([`Model`]) and its CPU reference ([`Reference`]).
 
+mod cache;
+mod forward;
+mod plan;
+mod reference;
+mod weights;
+
+pub use cache::KvCache;
+pub use forward::{Model, ModelOptions};
+pub use plan::Plan;
+pub use reference::{Reference, ReferenceCache, Trace};

@@ -1,0 +1,397 @@
+//! The model on the GPU: its kernels, their buffers, and the forward pass.
+
+use super::{KvCache, Plan, weights::Weights};
+use crate::{
+    ModelConfig, Result,
+    checkpoint::{Checkpoint, Repository},
+    config::LayerConfig,
+    gpu::Gpu,
+    kernels::{
+        Choice, KvFormat, LayerShape, PREFILL_TILE, Step,
+        attention::Attention,
+        embed::Embed,
+        experts_down::ExpertsDown,
+        experts_up::{ExpertsUp, activation_width},
+        lm_head::LmHead,
+        logprob::Logprob,
+        o_proj::OProj,
+        qkv::Qkv,
+        rope,
+        route::Route,
+        sample::{Chosen, Sample, Sampling},
+    },
+};
+
+/// How much of a model to make room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModelOptions {
+    /// Longest context in tokens; `None`: what the model was made for.
+    pub context_length: Option<usize>,
+    /// Most tokens of a prompt in one submit: a long one would look to the system like a hung GPU.
+    pub chunk_tokens: usize,
+    pub kv: KvFormat,
+}
+
+impl Default for ModelOptions {
+    fn default() -> Self {
+        ModelOptions {
+            context_length: None,
+            chunk_tokens: 128,
+            kv: KvFormat::F16,
+        }
+    }
+}
+
+/// A model whose weights are on the GPU.
+pub struct Model {
+    pub config: ModelConfig,
+    pub plan: Plan,
+    pub(crate) gpu: Gpu,
+    kernels: Kernels,
+    pub(crate) scratch: Scratch,
+    weights: Weights,
+    binds: Binds,
+}
+
+/// Every pipeline. Those that share a read of the weights among tokens exist twice: for one token and for a tile.
+struct Kernels {
+    embed: Embed,
+    decode: Tiled,
+    prefill: Tiled,
+    sample: Sample,
+    logprob: Logprob,
+}
+
+struct Tiled {
+    layers: Vec<(LayerConfig, LayerKernels)>,
+    lm_head: LmHead,
+}
+
+struct LayerKernels {
+    qkv: Qkv,
+    attention: Attention,
+    o_proj: OProj,
+    route: Route,
+    experts_up: ExpertsUp,
+    experts_down: ExpertsDown,
+}
+
+/// What passes from kernel to kernel, and between the host and the GPU.
+pub(crate) struct Scratch {
+    pub step: wgpu::Buffer,
+    pub tokens: wgpu::Buffer,
+    pub sampling: wgpu::Buffer,
+    pub logits: wgpu::Buffer,
+    pub chosen: wgpu::Buffer,
+    pub fault: wgpu::Buffer,
+    /// `[layers][chunk_tokens, experts_per_token]`, each layer on a 256-byte border.
+    pub choices: wgpu::Buffer,
+    pub targets: wgpu::Buffer,
+    pub scored: wgpu::Buffer,
+    x: wgpu::Buffer,
+    h: wgpu::Buffer,
+    query: wgpu::Buffer,
+    attended: wgpu::Buffer,
+    activation: wgpu::Buffer,
+    rope: wgpu::Buffer,
+    /// `[layers][experts + 1]`, each layer on a 256-byte border: slots, then the layer's index.
+    page_table: wgpu::Buffer,
+}
+
+struct Binds {
+    embed: wgpu::BindGroup,
+    layers: Vec<LayerBinds>,
+    lm_head: wgpu::BindGroup,
+    sample: wgpu::BindGroup,
+    logprob: wgpu::BindGroup,
+}
+
+struct LayerBinds {
+    o_proj: wgpu::BindGroup,
+    route: wgpu::BindGroup,
+    experts_up: wgpu::BindGroup,
+    experts_down: wgpu::BindGroup,
+}
+
+impl Model {
+    /// Opens a device that can hold the model, compiles its kernels and streams its weights to the GPU.
+    pub async fn load<R: Repository>(
+        checkpoint: &Checkpoint<R>,
+        options: &ModelOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Model> {
+        let config = checkpoint.config().clone();
+        let context_length = options.context_length.unwrap_or(config.max_positions);
+        let plan = Plan::new(&config, context_length, options.chunk_tokens, options.kv);
+        let gpu = Gpu::open(plan.requirements).await?;
+        let kernels = gpu.guard("the kernels", || Kernels::new(&gpu, &config, &plan)).await?;
+        let scratch = gpu.guard("activations", || Scratch::new(&gpu, &config, &plan)).await?;
+        let weights = Weights::load(&gpu, &plan, checkpoint, progress).await?;
+        let binds = gpu
+            .guard("bind groups", || {
+                Binds::new(&gpu, &config, &plan, &kernels, &scratch, &weights)
+            })
+            .await?;
+        Ok(Model {
+            config,
+            plan,
+            gpu,
+            kernels,
+            scratch,
+            weights,
+            binds,
+        })
+    }
+
+    /// Submits one compute pass. With a `step` the pass starts from it, without from where the pass before left off.
+    /// What it chose is copied to `chosen`, if given.
+    pub(crate) fn submit(
+        &self,
+        step: Option<Step>,
+        chosen: Option<&wgpu::Buffer>,
+        encode: impl FnOnce(&mut wgpu::ComputePass),
+    ) {
+        if let Some(step) = step {
+            self.gpu
+                .queue
+                .write_buffer(&self.scratch.step, 0, bytemuck::bytes_of(&step));
+        }
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        encode(&mut encoder.begin_compute_pass(&Default::default()));
+        if let Some(staging) = chosen {
+            encoder.copy_buffer_to_buffer(&self.scratch.chosen, 0, staging, 0, size_of::<Chosen>() as u64);
+        }
+        self.gpu.queue.submit([encoder.finish()]);
+    }
+
+    /// One pass over `count` tokens: ids in `scratch.tokens`, the rest of the job in `scratch.step`.
+    /// Ends with the residual stream of every token in `scratch.x`.
+    pub(crate) fn forward(&self, pass: &mut wgpu::ComputePass, cache: &KvCache, count: usize) {
+        let tiled = if count == 1 {
+            &self.kernels.decode
+        } else {
+            &self.kernels.prefill
+        };
+        self.kernels.embed.dispatch(&self.binds.embed, count).encode(pass);
+        for (i, layer) in self.config.layers.iter().enumerate() {
+            let kernels = tiled.layer(*layer);
+            let binds = &self.binds.layers[i];
+            kernels.qkv.dispatch(cache.qkv(i), count).encode(pass);
+            kernels.attention.dispatch(cache.attention(i), count).encode(pass);
+            kernels.o_proj.dispatch(&binds.o_proj, count).encode(pass);
+            kernels.route.dispatch(&binds.route, count).encode(pass);
+            kernels.experts_up.dispatch(&binds.experts_up, count).encode(pass);
+            kernels.experts_down.dispatch(&binds.experts_down, count).encode(pass);
+        }
+    }
+
+    /// Logits of the `rows` rows that the step names, into `scratch.logits` `[rows, vocab]`.
+    pub(crate) fn head(&self, pass: &mut wgpu::ComputePass, rows: usize) {
+        let tiled = if rows == 1 {
+            &self.kernels.decode
+        } else {
+            &self.kernels.prefill
+        };
+        tiled.lm_head.dispatch(&self.binds.lm_head, rows).encode(pass);
+    }
+
+    /// Chooses a token from the first row of logits, and sets the step and the token for the pass after.
+    pub(crate) fn sample(&self, pass: &mut wgpu::ComputePass) {
+        self.kernels.sample.dispatch(&self.binds.sample).encode(pass);
+    }
+
+    /// Scores `scratch.targets` `[rows]` under the logits, into `scratch.scored`.
+    pub(crate) fn logprob(&self, pass: &mut wgpu::ComputePass, rows: usize) {
+        self.kernels.logprob.dispatch(&self.binds.logprob, rows).encode(pass);
+    }
+
+    /// Dispatches for one decoded token.
+    pub fn dispatches_per_token(&self) -> usize {
+        6 * self.config.layers.len() + 3
+    }
+
+    /// Where layer `layer`'s choices begin in `scratch.choices`, in bytes.
+    pub(crate) fn choices_offset_bytes(&self, layer: usize) -> u64 {
+        layer as u64 * choices_stride_bytes(&self.config, &self.plan)
+    }
+
+    /// The two bind groups of a layer that see a cache.
+    pub(super) fn bind_cache(&self, layer: usize, cache: &wgpu::Buffer) -> (wgpu::BindGroup, wgpu::BindGroup) {
+        let Scratch {
+            step,
+            x,
+            rope,
+            query,
+            attended,
+            ..
+        } = &self.scratch;
+        let kernels = self.kernels.decode.layer(self.config.layers[layer]);
+        (
+            kernels
+                .qkv
+                .bind(&self.gpu, step, &self.weights.layers[layer], x, rope, query, cache),
+            kernels.attention.bind(&self.gpu, step, query, cache, attended),
+        )
+    }
+}
+
+impl Kernels {
+    fn new(gpu: &Gpu, config: &ModelConfig, plan: &Plan) -> Kernels {
+        Kernels {
+            embed: Embed::new(gpu, config),
+            decode: Tiled::new(gpu, config, plan, 1),
+            prefill: Tiled::new(gpu, config, plan, PREFILL_TILE),
+            sample: Sample::new(gpu, config),
+            logprob: Logprob::new(gpu, config),
+        }
+    }
+}
+
+impl Tiled {
+    fn new(gpu: &Gpu, config: &ModelConfig, plan: &Plan, tile: usize) -> Tiled {
+        let of_kind = |layer: LayerConfig, layout| {
+            let shape = LayerShape {
+                config,
+                layer,
+                layout,
+                kv: plan.kv,
+                tile,
+            };
+            LayerKernels {
+                qkv: Qkv::new(gpu, &shape),
+                attention: Attention::new(gpu, &shape),
+                o_proj: OProj::new(gpu, &shape),
+                route: Route::new(gpu, &shape),
+                experts_up: ExpertsUp::new(gpu, &shape),
+                experts_down: ExpertsDown::new(gpu, &shape),
+            }
+        };
+        Tiled {
+            layers: plan
+                .kinds
+                .iter()
+                .map(|(layer, layout)| (*layer, of_kind(*layer, layout)))
+                .collect(),
+            lm_head: LmHead::new(gpu, config, tile),
+        }
+    }
+
+    fn layer(&self, layer: LayerConfig) -> &LayerKernels {
+        let kind = self.layers.iter().find(|(kind, _)| *kind == layer);
+        &kind.expect("kernels were made for every kind of layer").1
+    }
+}
+
+/// Buffers seen in parts begin at multiples of this (WebGPU's default minStorageBufferOffsetAlignment).
+const OFFSET_BYTES: u64 = 256;
+
+fn choices_stride_bytes(config: &ModelConfig, plan: &Plan) -> u64 {
+    ((plan.chunk_tokens * config.experts_per_token * size_of::<Choice>()) as u64).next_multiple_of(OFFSET_BYTES)
+}
+
+fn page_table_stride_bytes(config: &ModelConfig) -> u64 {
+    (4 * (config.experts as u64 + 1)).next_multiple_of(OFFSET_BYTES)
+}
+
+impl Scratch {
+    fn new(gpu: &Gpu, config: &ModelConfig, plan: &Plan) -> Scratch {
+        let rows = |name: &str, width: usize| gpu.storage(name, (Plan::rows(plan.chunk_tokens) * width * 4) as u64);
+        let layers = config.layers.len() as u64;
+        let activation = config
+            .layers
+            .iter()
+            .map(|layer| activation_width(config, *layer))
+            .max()
+            .unwrap_or(0);
+        let scratch = Scratch {
+            step: gpu.storage("step", size_of::<Step>() as u64),
+            tokens: gpu.storage("tokens", (plan.chunk_tokens * 4) as u64),
+            sampling: gpu.upload("sampling", &[Sampling::default()]),
+            logits: gpu.storage("logits", (plan.logits_rows * config.vocab_size * 4) as u64),
+            chosen: gpu.storage("chosen", size_of::<Chosen>() as u64),
+            fault: gpu.storage("fault", 4),
+            choices: gpu.storage("choices", layers * choices_stride_bytes(config, plan)),
+            targets: gpu.storage("targets", (plan.logits_rows * 4) as u64),
+            scored: gpu.storage("scored", (plan.logits_rows * 8) as u64),
+            x: rows("x", config.hidden_size),
+            h: rows("h", config.hidden_size),
+            query: rows("query", config.query_size()),
+            attended: rows("attended", config.query_size()),
+            activation: rows("activation", activation),
+            rope: gpu.upload("rope", &rope::table(config, plan.context_length)),
+            page_table: gpu.storage("page table", layers * page_table_stride_bytes(config)),
+        };
+        // Every expert is resident: its slot is its number.
+        for layer in 0..layers {
+            let table: Vec<u32> = (0..config.experts as u32).chain([layer as u32]).collect();
+            let offset = layer * page_table_stride_bytes(config);
+            gpu.queue
+                .write_buffer(&scratch.page_table, offset, bytemuck::cast_slice(&table));
+        }
+        scratch
+    }
+}
+
+impl Binds {
+    fn new(
+        gpu: &Gpu,
+        config: &ModelConfig,
+        plan: &Plan,
+        kernels: &Kernels,
+        scratch: &Scratch,
+        weights: &Weights,
+    ) -> Binds {
+        let Scratch {
+            step,
+            tokens,
+            sampling,
+            logits,
+            chosen,
+            fault,
+            targets,
+            scored,
+            ..
+        } = scratch;
+        let Scratch {
+            x,
+            h,
+            attended,
+            activation,
+            ..
+        } = scratch;
+        let [embedding, head] = [&weights.embedding, &weights.head].map(|[q, scale]| [q, scale]);
+        let layers = (config.layers.iter().zip(&weights.layers).enumerate())
+            .map(|(i, (layer, weights))| {
+                let kernels = kernels.decode.layer(*layer);
+                let choices = part(&scratch.choices, i, choices_stride_bytes(config, plan));
+                let page_table = part(&scratch.page_table, i, page_table_stride_bytes(config));
+                LayerBinds {
+                    o_proj: kernels.o_proj.bind(gpu, step, weights, attended, x),
+                    route: kernels
+                        .route
+                        .bind(gpu, step, weights, x, page_table, h, choices.clone(), fault),
+                    experts_up: kernels
+                        .experts_up
+                        .bind(gpu, step, weights, h, choices.clone(), activation),
+                    experts_down: kernels.experts_down.bind(gpu, step, weights, activation, choices, x),
+                }
+            })
+            .collect();
+        Binds {
+            embed: kernels.embed.bind(gpu, step, tokens, embedding, x),
+            layers,
+            lm_head: kernels.decode.lm_head.bind(gpu, step, head, &weights.norm, x, logits),
+            sample: kernels.sample.bind(gpu, step, logits, sampling, fault, tokens, chosen),
+            logprob: kernels.logprob.bind(gpu, logits, targets, scored),
+        }
+    }
+}
+
+/// The `index`-th of a buffer's equal parts.
+fn part(buffer: &wgpu::Buffer, index: usize, stride_bytes: u64) -> wgpu::BindingResource<'_> {
+    wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+        buffer,
+        offset: index as u64 * stride_bytes,
+        size: wgpu::BufferSize::new(stride_bytes),
+    })
+}

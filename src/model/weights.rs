@@ -1,0 +1,127 @@
+//! The weights' buffers, and their filling while a checkpoint streams by.
+
+use std::collections::HashMap;
+
+use super::Plan;
+use crate::{
+    ModelConfig, Result,
+    checkpoint::{Checkpoint, Repository, TensorSink, runtime_tensors},
+    gpu::Gpu,
+};
+
+/// All weights, in the bytes of the published file.
+pub struct Weights {
+    /// Nibbles and scales of `model.embed_tokens`.
+    pub embedding: [wgpu::Buffer; 2],
+    /// Nibbles and scales of the LM head: the embedding's, if they are tied.
+    pub head: [wgpu::Buffer; 2],
+    /// `model.norm.weight`, BF16.
+    pub norm: wgpu::Buffer,
+    /// One buffer a layer, laid out as [`Plan::layout`] says.
+    pub layers: Vec<wgpu::Buffer>,
+}
+
+impl Weights {
+    /// Makes the buffers, then streams the checkpoint into them. `progress` gets bytes done and bytes in all.
+    pub async fn load<R: Repository>(
+        gpu: &Gpu,
+        plan: &Plan,
+        checkpoint: &Checkpoint<R>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Weights> {
+        let config = checkpoint.config();
+        let mut places = HashMap::new();
+        let weights = gpu
+            .guard("the weights", || Weights::allocate(gpu, plan, config, &mut places))
+            .await?;
+        let mut sink = Uploader {
+            gpu,
+            places,
+            pending_bytes: 0,
+        };
+        checkpoint.stream(&mut sink, progress).await?;
+        gpu.idle().await?;
+        Ok(weights)
+    }
+
+    fn allocate(gpu: &Gpu, plan: &Plan, config: &ModelConfig, places: &mut HashMap<String, Place>) -> Weights {
+        let mut outside = HashMap::new();
+        for tensor in runtime_tensors(config)
+            .iter()
+            .filter(|tensor| !tensor.name.starts_with("model.layers."))
+        {
+            let buffer = gpu.storage(&tensor.name, tensor.len_bytes());
+            places.insert(
+                tensor.name.clone(),
+                Place {
+                    buffer: buffer.clone(),
+                    offset_bytes: 0,
+                },
+            );
+            outside.insert(tensor.name.clone(), buffer);
+        }
+        let mut layers = Vec::new();
+        for (i, layer) in config.layers.iter().enumerate() {
+            let layout = plan.layout(*layer);
+            let buffer = gpu.storage(&format!("layer {i}"), layout.bytes());
+            for (name, offset_bytes) in layout.tensors() {
+                let place = Place {
+                    buffer: buffer.clone(),
+                    offset_bytes,
+                };
+                places.insert(format!("model.layers.{i}.{name}"), place);
+            }
+            layers.push(buffer);
+        }
+        let matrix =
+            |name: &str| [format!("{name}.qweight"), format!("{name}.weight_scale")].map(|part| outside[&part].clone());
+        Weights {
+            embedding: matrix("model.embed_tokens"),
+            head: matrix(if config.tied_embeddings {
+                "model.embed_tokens"
+            } else {
+                "lm_head"
+            }),
+            norm: outside["model.norm.weight"].clone(),
+            layers,
+        }
+    }
+}
+
+struct Place {
+    buffer: wgpu::Buffer,
+    offset_bytes: u64,
+}
+
+/// Writes tensors to their places as they arrive. Waits for the GPU now and then: uploads under way sit in CPU memory.
+struct Uploader<'a> {
+    gpu: &'a Gpu,
+    places: HashMap<String, Place>,
+    pending_bytes: usize,
+}
+
+/// Uploads that may be under way at once.
+const PENDING_BYTES: usize = 16 << 20;
+
+impl TensorSink for Uploader<'_> {
+    async fn write(&mut self, tensor: &str, offset_bytes: u64, bytes: &[u8]) -> Result<()> {
+        let place = &self.places[tensor];
+        let offset = place.offset_bytes + offset_bytes;
+        // Copies are made in whole words: only a tensor's last word can be short, and the layout leaves it room.
+        let (words, rest) = bytes.split_at(bytes.len() & !3);
+        self.gpu.queue.write_buffer(&place.buffer, offset, words);
+        if !rest.is_empty() {
+            let mut last = [0; 4];
+            last[..rest.len()].copy_from_slice(rest);
+            self.gpu
+                .queue
+                .write_buffer(&place.buffer, offset + words.len() as u64, &last);
+        }
+        self.pending_bytes += bytes.len();
+        if self.pending_bytes >= PENDING_BYTES {
+            self.gpu.idle().await?;
+            self.pending_bytes = 0;
+        }
+        Ok(())
+    }
+}
