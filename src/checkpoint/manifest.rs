@@ -9,6 +9,8 @@ use super::{
 };
 use crate::{ModelConfig, config::WeightFormat};
 
+const LM_HEAD: &str = "lm_head.weight";
+
 /// A tensor to expect: what it is called, what it holds, how large it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TensorSpec {
@@ -97,6 +99,16 @@ impl Parameter {
         }
     }
 
+    /// Every name under which a file may store (a part of) this parameter.
+    pub(super) fn stored_names(&self) -> impl Iterator<Item = String> {
+        let (qweight, scale) = self.int4_names().unzip();
+        let single = single_experts(self).into_iter().map(|(spec, _)| spec.name);
+        [Some(self.name.clone()), qweight, scale]
+            .into_iter()
+            .flatten()
+            .chain(single)
+    }
+
     /// The tensor that holds this parameter in SFT and Base checkpoints.
     pub fn bf16_tensor(&self) -> TensorSpec {
         TensorSpec {
@@ -157,7 +169,7 @@ pub fn parameters(config: &ModelConfig) -> Vec<Parameter> {
     }
     add(None, "model.norm.weight", Vector, &[hidden]);
     if !config.tied_embeddings {
-        add(None, "lm_head.weight", Linear, &[vocab, hidden]);
+        add(None, LM_HEAD, Linear, &[vocab, hidden]);
     }
     parameters
 }
@@ -200,70 +212,101 @@ pub(super) fn assign(
     files: &[String],
     tensors: &[TensorInfo],
 ) -> (Vec<Role>, Vec<CheckpointError>) {
-    let by_name: HashMap<&str, usize> = tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
-    let mut roles = vec![Role::Extra; tensors.len()];
-    let mut problems = Vec::new();
-    // Takes a tensor for a role if it is there; whether it is what it should be is a problem of its own.
-    let mut take = |spec: &TensorSpec, also: Option<(Dtype, Role)>, role: Role, problems: &mut Vec<CheckpointError>| {
-        let Some(&i) = by_name.get(spec.name.as_str()) else {
+    let by_name = tensors
+        .iter()
+        .enumerate()
+        .map(|(i, tensor)| (tensor.name.as_str(), i))
+        .collect();
+    let roles = vec![Role::Extra; tensors.len()];
+    let mut assignment = Assignment {
+        files,
+        tensors,
+        by_name,
+        roles,
+        problems: Vec::new(),
+    };
+    for parameter in parameters(config) {
+        match config.weights {
+            WeightFormat::Int4G32 => {
+                for spec in parameter.runtime_tensors() {
+                    let copy = Role::Copy {
+                        runtime: spec.name.clone(),
+                    };
+                    if !assignment.take(&spec, copy, None) {
+                        assignment.missing(&parameter, spec.name);
+                    }
+                }
+            }
+            WeightFormat::Bf16 => assignment.take_bf16(&parameter),
+        }
+    }
+    if config.tied_embeddings {
+        assignment.refuse_lm_head();
+    }
+    (assignment.roles, assignment.problems)
+}
+
+struct Assignment<'a> {
+    files: &'a [String],
+    tensors: &'a [TensorInfo],
+    by_name: HashMap<&'a str, usize>,
+    roles: Vec<Role>,
+    problems: Vec<CheckpointError>,
+}
+
+impl Assignment<'_> {
+    /// Gives a tensor its role; false if there is none of that name. `or` is a second dtype it may have, and the role it
+    /// has then. Whether it is what it should be is a problem of its own.
+    fn take(&mut self, spec: &TensorSpec, role: Role, or: Option<(Dtype, Role)>) -> bool {
+        let Some(&i) = self.by_name.get(spec.name.as_str()) else {
             return false;
         };
-        let (tensor, file) = (&tensors[i], files[tensors[i].file].clone());
-        roles[i] = match also {
-            Some((dtype, role)) if dtype == tensor.dtype => role,
-            _ if tensor.dtype == spec.dtype => role,
-            also => {
-                let mut expected = format!("{:?}", spec.dtype);
-                if let Some((dtype, _)) = also {
-                    expected += &format!(" or {dtype:?}");
-                }
-                let (tensor, found) = (tensor.name.clone(), tensor.dtype);
-                problems.push(CheckpointError::TensorDtype {
-                    file,
-                    tensor,
-                    expected,
-                    found,
-                });
-                return true;
+        let TensorInfo {
+            name,
+            dtype,
+            shape,
+            file,
+            ..
+        } = &self.tensors[i];
+        let (file, tensor) = (&self.files[*file], name);
+        let mut expected = format!("{:?}", spec.dtype);
+        let mut fits = *dtype == spec.dtype;
+        self.roles[i] = role;
+        if let Some((or, role)) = or {
+            expected += &format!(" or {or:?}");
+            if *dtype == or {
+                self.roles[i] = role;
+                fits = true;
             }
-        };
-        if tensor.shape != spec.shape {
-            let (expected, found) = (spec.shape.clone(), tensor.shape.clone());
-            problems.push(CheckpointError::TensorShape {
+        }
+        if !fits {
+            let (file, tensor, found) = (file.clone(), tensor.clone(), *dtype);
+            self.problems.push(CheckpointError::TensorDtype {
                 file,
-                tensor: tensor.name.clone(),
+                tensor,
+                expected,
+                found,
+            });
+        }
+        if *shape != spec.shape {
+            let (file, tensor) = (file.clone(), tensor.clone());
+            let (expected, found) = (spec.shape.clone(), shape.clone());
+            self.problems.push(CheckpointError::TensorShape {
+                file,
+                tensor,
                 expected,
                 found,
             });
         }
         true
-    };
+    }
 
-    for parameter in parameters(config) {
-        let missing = |tensor: String| match parameter.name == "lm_head.weight" {
-            true => CheckpointError::MissingLmHead { tensor },
-            false => CheckpointError::MissingTensor { tensor },
-        };
-        if config.weights == WeightFormat::Int4G32 {
-            for spec in parameter.runtime_tensors() {
-                if !take(
-                    &spec,
-                    None,
-                    Role::Copy {
-                        runtime: spec.name.clone(),
-                    },
-                    &mut problems,
-                ) {
-                    problems.push(missing(spec.name));
-                }
-            }
-            continue;
-        }
+    fn take_bf16(&mut self, parameter: &Parameter) {
         let spec = parameter.bf16_tensor();
         let copy = Role::Copy {
             runtime: spec.name.clone(),
         };
-        let (role, also) = match (parameter.int4_names(), parameter.kind) {
+        let (role, or) = match (parameter.int4_names(), parameter.kind) {
             (Some((qweight, scale)), _) => (Role::Quantize { qweight, scale }, None),
             (None, ParameterKind::Router) => (
                 Role::Widen {
@@ -273,35 +316,40 @@ pub(super) fn assign(
             ),
             (None, _) => (copy, None),
         };
-        if take(&spec, also, role, &mut problems) {
-            continue;
+        if self.take(&spec, role, or) {
+            return;
         }
-        // The experts may also be stored one by one, each as a linear layer: [out, in].
-        let split = match parameter.kind {
-            ParameterKind::Experts => single_experts(&parameter),
-            _ => Vec::new(),
-        };
-        if !split.iter().any(|(spec, _)| by_name.contains_key(spec.name.as_str())) {
-            problems.push(missing(spec.name));
-            continue;
+        let split = single_experts(parameter);
+        if !split
+            .iter()
+            .any(|(spec, _)| self.by_name.contains_key(spec.name.as_str()))
+        {
+            return self.missing(parameter, spec.name);
         }
         for (spec, role) in split {
-            if !take(&spec, None, role, &mut problems) {
-                problems.push(CheckpointError::MissingTensor { tensor: spec.name });
+            if !self.take(&spec, role, None) {
+                self.missing(parameter, spec.name);
             }
         }
     }
 
-    for (tensor, role) in tensors.iter().zip(&roles) {
-        if *role == Role::Extra && config.tied_embeddings && tensor.name.starts_with("lm_head.") {
-            let (file, tensor) = (files[tensor.file].clone(), tensor.name.clone());
-            problems.push(CheckpointError::UnexpectedLmHead { file, tensor });
+    fn missing(&mut self, parameter: &Parameter, tensor: String) {
+        self.problems.push(match parameter.name == LM_HEAD {
+            true => CheckpointError::MissingLmHead { tensor },
+            false => CheckpointError::MissingTensor { tensor },
+        });
+    }
+
+    fn refuse_lm_head(&mut self) {
+        for tensor in self.tensors.iter().filter(|tensor| tensor.name.starts_with("lm_head.")) {
+            let (file, tensor) = (self.files[tensor.file].clone(), tensor.name.clone());
+            self.problems.push(CheckpointError::UnexpectedLmHead { file, tensor });
         }
     }
-    (roles, problems)
 }
 
-/// The tensors `experts.{e}.{gate,up,down}_proj.weight` that together hold one of the experts' parameters.
+/// The tensors `experts.{e}.{gate,up,down}_proj.weight`, each a linear layer [out, in], that together hold one of the
+/// experts' parameters; none for other parameters.
 fn single_experts(parameter: &Parameter) -> Vec<(TensorSpec, Role)> {
     let &[experts, inputs, outputs] = parameter.shape.as_slice() else {
         return Vec::new();

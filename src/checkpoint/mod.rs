@@ -10,6 +10,7 @@ mod open;
 pub mod safetensors;
 mod source;
 mod stream;
+pub mod synth;
 
 pub use error::CheckpointError;
 pub use manifest::{Parameter, ParameterKind, TensorSpec, parameters, runtime_tensors};

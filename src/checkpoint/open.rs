@@ -1,11 +1,11 @@
 //! A repository's files -> a [`Checkpoint`]: everything checked before the first weight byte.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Deserialize;
 
 use super::{
-    ByteSource, CheckpointError, Repository, TensorInfo,
+    ByteSource, CheckpointError, Parameter, Repository, TensorInfo,
     manifest::{Role, assign},
     read_file,
     safetensors::{Header, read_header},
@@ -143,6 +143,12 @@ impl<R: Repository> Checkpoint<R> {
         self.tensors.iter().find(|tensor| tensor.name == name)
     }
 
+    /// The tensors that hold a parameter: one, or packed weights and scales, or one an expert.
+    pub fn stored_tensors(&self, parameter: &Parameter) -> impl Iterator<Item = &TensorInfo> {
+        let names: HashSet<String> = parameter.stored_names().collect();
+        self.tensors.iter().filter(move |tensor| names.contains(&tensor.name))
+    }
+
     /// Tensors that the model does not have. They are skipped.
     pub fn extra_tensors(&self) -> impl Iterator<Item = &TensorInfo> {
         self.tensors
@@ -201,7 +207,7 @@ fn parse_index(json: &[u8]) -> Result<BTreeMap<String, Vec<String>>, CheckpointE
 
 /// Every tensor that the index places in this shard must be there.
 fn check_shard(file: &str, expected: &[String], header: &Header) -> Result<(), CheckpointError> {
-    let found: std::collections::HashSet<&str> = header.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let found: HashSet<&str> = header.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     match expected.iter().find(|name| !found.contains(name.as_str())) {
         Some(tensor) => {
             let (index, tensor, file) = (INDEX_FILE.into(), tensor.clone(), file.into());
