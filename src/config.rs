@@ -66,7 +66,11 @@ pub enum ConfigError {
     #[error("config.json is not valid JSON for a MobileMoE model: {0}")]
     Json(#[from] serde_json::Error),
     #[error("config.json: `{field}` is {found}; {expected}")]
-    Field { field: &'static str, found: String, expected: String },
+    Field {
+        field: &'static str,
+        found: String,
+        expected: String,
+    },
 }
 
 impl ConfigError {
