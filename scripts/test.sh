@@ -52,6 +52,7 @@ step "setup" bash scripts/setup.sh test
 choose_rust
 step "format" cargo fmt --check
 step "clippy, native" cargo clippy --quiet --all-targets -- -D warnings
+step "compile, native" cargo test --quiet --no-run
 step "tests, native" native_tests
 step "clippy, browser build" wasm_cargo clippy --quiet --lib --no-default-features -- -D warnings
 step "browser build and TypeScript" bash scripts/build.sh
