@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# setup.sh demo|test: installs what is missing to build and serve the demo, or to run every test; silent if nothing is.
+set -euo pipefail
+. "$(dirname "$0")/toolchain.sh"
+
+purpose=${1:-}
+[[ $purpose = demo || $purpose = test ]] || die "usage: scripts/setup.sh demo|test"
+
+say() { echo "setup: $*"; }
+
+# --- Rust: what rustup can bring ---
+
+sysroot_has() { [ -x "$(rustc --print sysroot)/bin/$1" ]; }
+
+packages=()
+if [ $RUST = path ]; then
+  if [ $purpose = test ] && ! { sysroot_has rustfmt && sysroot_has cargo-clippy; }; then
+    say "rustfmt and clippy"
+    have rustup && rustup component add rustfmt clippy || die "rustfmt and clippy are missing beside $(command -v rustc): install them"
+  fi
+  if ! has_wasm_target && ! has_debian_wasm && have rustup; then
+    say "the Rust target $WASM_TARGET"
+    rustup target add "$WASM_TARGET" || say "rustup could not add it: Debian's compiler takes over for the browser build"
+  fi
+else
+  is_recent /usr/bin/rustc && [ -x /usr/bin/cargo ] || packages+=(rustc-web cargo-web)
+  if [ $purpose = test ]; then
+    [ -x /usr/bin/rustfmt ] || packages+=(rustfmt-web)
+  fi
+fi
+
+# --- what Debian's packages bring ---
+
+if ! has_wasm_target; then
+  has_debian_wasm || packages+=(rustc-web cargo-web rust-web-src lld-19)
+  [ $purpose = demo ] || [ -x /usr/bin/cargo-clippy ] || packages+=(rust-web-clippy)
+fi
+have cc || packages+=(gcc libc6-dev)
+if [ $purpose = test ]; then
+  [ -n "${CHROMIUM:-}" ] || have chromium || packages+=(chromium)
+  # A software Vulkan driver (lavapipe): the kernels' native tests need no GPU.
+  compgen -G '/usr/share/vulkan/icd.d/lvp_icd.*.json' >/dev/null || packages+=(mesa-vulkan-drivers)
+fi
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; elif have sudo; then sudo "$@"; else
+    die "missing Debian packages: ${packages[*]}. Install them as root, or install sudo, and run this again"
+  fi
+}
+
+if [ ${#packages[@]} -gt 0 ]; then
+  have apt-get || die "missing, to be installed by hand where there is no apt-get: ${packages[*]}"
+  say "Debian packages: ${packages[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  as_root apt-get -qq update
+  as_root apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${packages[@]}" >/dev/null
+  choose_rust
+  has_wasm_target || has_debian_wasm || die "no Rust here can build for $WASM_TARGET (rustc $(rustc --version 2>&1))"
+fi
+
+# --- npm packages, and the one tool built here ---
+
+have node && [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] || die "Node 20 or newer is needed"
+if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
+  say "npm packages"
+  npm ci --silent
+fi
+
+locked=$(grep -A1 '^name = "wasm-bindgen"$' Cargo.lock | sed -n 's/^version = "\(.*\)"$/\1/p')
+[ "$locked" = "$BINDGEN_VERSION" ] ||
+  die "Cargo.lock has wasm-bindgen $locked, tools/bindgen has $BINDGEN_VERSION: they must be equal"
+if [ ! -x "$BINDGEN" ]; then
+  say "wasm-bindgen $BINDGEN_VERSION (about a minute and a half, once)"
+  build=$(mktemp -d)
+  trap 'rm -rf "$build"' EXIT
+  CARGO_TARGET_DIR=$build cargo install --quiet --locked --path tools/bindgen --root "$CACHE/bindgen-$BINDGEN_VERSION"
+fi
