@@ -98,7 +98,7 @@ impl Generator {
     fn std(&self, parameter: &Parameter) -> f32 {
         let name = parameter.name.as_str();
         let gain = if parameter.kind == ParameterKind::Vector {
-            return if name.ends_with("expert_bias") { 0.05 } else { 0.1 };
+            return if name.ends_with("expert_bias") { 0.02 } else { 0.1 };
         } else if name.ends_with("embed_tokens.weight") || name.ends_with("lm_head.weight") {
             2.0
         } else if name.ends_with("o_proj.weight") {

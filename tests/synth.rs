@@ -1,0 +1,74 @@
+//! Synthetic models behave: activations of ordinary size, logits that are neither flat nor peaked, experts that are used.
+
+use std::collections::HashSet;
+
+use mobilemoe_web::{
+    checkpoint::{
+        Checkpoint,
+        synth::{Synth, shape},
+    },
+    config::WeightFormat,
+    model::{Reference, ReferenceCache, Trace},
+};
+use pollster::block_on;
+
+fn std(values: &[f32]) -> f32 {
+    let mean = values.iter().sum::<f32>() / values.len() as f32;
+    (values.iter().map(|value| (value - mean).powi(2)).sum::<f32>() / values.len() as f32).sqrt()
+}
+
+#[test]
+fn synthetic_models_behave() {
+    const TOKENS: usize = 64;
+    for (name, format) in [
+        ("tiny", WeightFormat::Int4G32),
+        ("tiny", WeightFormat::Bf16),
+        ("mini", WeightFormat::Int4G32),
+    ] {
+        let synth = Synth {
+            format,
+            ..Synth::new(shape(name).unwrap())
+        };
+        let checkpoint = block_on(Checkpoint::open(synth.in_memory().unwrap())).unwrap();
+        let reference = block_on(Reference::load(&checkpoint, false)).unwrap();
+        let vocab = reference.config.vocab_size as u32;
+        let ids: Vec<u32> = (0..TOKENS as u32).map(|i| (i * 2_654_435 + 7) % vocab).collect();
+        let mut trace = Trace::default();
+        let x = reference.forward(&mut ReferenceCache::default(), &ids, Some(&mut trace));
+        let logits = reference.logits(&x);
+
+        println!(
+            "{name} {format:?}: residual {:?}",
+            trace.hidden.iter().map(|x| std(x)).collect::<Vec<_>>()
+        );
+        println!(
+            "  attention {:?}",
+            trace.attention.iter().map(|x| std(x)).collect::<Vec<_>>()
+        );
+        println!(
+            "  feed-forward {:?}",
+            trace.feed_forward.iter().map(|x| std(x)).collect::<Vec<_>>()
+        );
+        assert!((0.5..1.5).contains(&std(&x)), "residual std {}", std(&x));
+        assert!((1.5..2.5).contains(&std(&logits)), "logits std {}", std(&logits));
+        let greedy: HashSet<usize> = logits
+            .chunks_exact(vocab as usize)
+            .filter_map(|row| Some(row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))?.0))
+            .collect();
+        println!("  logits {}, {} different greedy tokens", std(&logits), greedy.len());
+        assert!(
+            greedy.len() > TOKENS / 2,
+            "the next token hardly depends on the last one"
+        );
+        for choices in &trace.choices {
+            let used: HashSet<u32> = choices.iter().map(|choice| choice.expert).collect();
+            let weights: Vec<f32> = choices.iter().map(|choice| choice.weight).collect();
+            println!("  {} experts, weights std {}", used.len(), std(&weights));
+            assert!(
+                used.len() >= 40,
+                "only {} of 60 experts were chosen by {TOKENS} tokens",
+                used.len()
+            );
+        }
+    }
+}
