@@ -141,18 +141,18 @@ fn gpu_matches(name: &'static str, chunk_tokens: usize, longest: usize) {
 
 #[test]
 fn gpu_in_chunks_of_512() {
-    CHECKPOINTS.map(|name| gpu_matches(name, 512, 1500));
+    CHECKPOINTS.into_iter().for_each(|name| gpu_matches(name, 512, 1500));
 }
 
 /// A chunk that is no multiple of the tile, and shorter than most prompts.
 #[test]
 fn gpu_in_chunks_of_37() {
-    CHECKPOINTS.map(|name| gpu_matches(name, 37, 1500));
+    CHECKPOINTS.into_iter().for_each(|name| gpu_matches(name, 37, 1500));
 }
 
 #[test]
 fn gpu_token_by_token() {
-    CHECKPOINTS.map(|name| gpu_matches(name, 1, 1500));
+    CHECKPOINTS.into_iter().for_each(|name| gpu_matches(name, 1, 1500));
 }
 
 fn greedy(engine: &mut Engine, ids: &[u32], run_ahead: usize) -> Vec<u32> {

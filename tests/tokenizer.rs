@@ -2,7 +2,14 @@
 
 use std::{io::Read, path::PathBuf, sync::LazyLock};
 
+<<<<<<< HEAD
 use mobilemoe_web::text::{ChatTemplate, Content, Message, Part, Tokenizer, encode_chat};
+=======
+use mobilemoe_web::{
+    checkpoint::MemoryRepository,
+    text::{ChatTemplate, Content, Message, Part, Text, Tokenizer, encode_chat},
+};
+>>>>>>> text
 use serde::Deserialize;
 use serde_json::json;
 
@@ -389,3 +396,62 @@ fn broken_tokenizers_are_named() {
         assert!(error.contains(expected), "{error}, expected {expected}");
     }
 }
+<<<<<<< HEAD
+=======
+
+#[test]
+fn a_repository_says_what_it_lacks() {
+    let open = |repository: &MemoryRepository| pollster::block_on(Text::open(repository));
+    let mut repository = MemoryRepository::default();
+    let error = open(&repository).err().unwrap();
+    assert_eq!(
+        (error.code(), error.to_string().contains("tokenizer.json")),
+        ("MissingFile", true)
+    );
+
+    // A Base model: a tokenizer and nothing else.
+    repository.insert("tokenizer.json", serde_json::to_vec(&small()).unwrap());
+    let text = open(&repository).unwrap();
+    assert!(text.template.is_none() && text.stop_token_ids.is_empty());
+    let error = text.encode_chat(&[Message::new("user", "a")], true).unwrap_err();
+    assert_eq!(error.code(), "MissingChatTemplate");
+
+    repository.insert("tokenizer_config.json", r#"{"chat_template": "config"}"#);
+    repository.insert("special_tokens_map.json", r#"{"eos_token": {"content": "<end>"}}"#);
+    repository.insert("generation_config.json", r#"{"eos_token_id": [7, 5]}"#);
+    repository.insert("config.json", r#"{"eos_token_id": 5}"#);
+    let text = open(&repository).unwrap();
+    assert_eq!(text.stop_token_ids, [5, 7, 257]);
+    assert_eq!(text.template.unwrap().render(&[], true).unwrap(), "config");
+    repository.insert("chat_template.jinja", "ends with {{ eos_token }}");
+    assert_eq!(
+        open(&repository).unwrap().template.unwrap().render(&[], true).unwrap(),
+        "ends with <end>"
+    );
+
+    repository.insert("generation_config.json", r#"{"eos_token_id": "x"}"#);
+    let error = open(&repository).err().unwrap().to_string();
+    assert!(error.starts_with("generation_config.json cannot be read"), "{error}");
+}
+
+#[test]
+fn the_published_layout_opens() {
+    let mut repository = MemoryRepository::default();
+    repository.insert("tokenizer.json", tokenizer_json());
+    for file in ["tokenizer_config.json", "special_tokens_map.json"] {
+        repository.insert(file, fixture(file));
+    }
+    let text = pollster::block_on(Text::open(&repository)).unwrap();
+    assert_eq!(text.stop_token_ids, [128008]);
+    let chat = &CASES.chats[0];
+    assert_eq!(
+        text.encode_chat(&chat.messages, chat.add_generation_prompt).unwrap(),
+        chat.ids
+    );
+    let file = with_source(std::str::from_utf8(&fixture("chat_template.jinja")).unwrap());
+    assert_eq!(
+        file.render(&chat.messages, chat.add_generation_prompt).unwrap(),
+        chat.text
+    );
+}
+>>>>>>> text
