@@ -2,14 +2,10 @@
 
 use std::{io::Read, path::PathBuf, sync::LazyLock};
 
-<<<<<<< HEAD
-use mobilemoe_web::text::{ChatTemplate, Content, Message, Part, Tokenizer, encode_chat};
-=======
 use mobilemoe_web::{
     checkpoint::MemoryRepository,
     text::{ChatTemplate, Content, Message, Part, Text, Tokenizer, encode_chat},
 };
->>>>>>> text
 use serde::Deserialize;
 use serde_json::json;
 
@@ -396,8 +392,6 @@ fn broken_tokenizers_are_named() {
         assert!(error.contains(expected), "{error}, expected {expected}");
     }
 }
-<<<<<<< HEAD
-=======
 
 #[test]
 fn a_repository_says_what_it_lacks() {
@@ -454,4 +448,3 @@ fn the_published_layout_opens() {
         chat.text
     );
 }
->>>>>>> text
