@@ -8,33 +8,34 @@ purpose=${1:-}
 
 say() { echo "setup: $*"; }
 
-# --- Rust: what rustup can bring ---
+packages=() # Debian's, to be installed
 
-sysroot_has() { [ -x "$(rustc --print sysroot)/bin/$1" ]; }
+# --- Rust: from rustup where it is in charge, else from Debian ---
 
-packages=()
-if [ $RUST = path ]; then
-  if [ $purpose = test ] && ! { sysroot_has rustfmt && sysroot_has cargo-clippy; }; then
+beside_rustc() { [ -x "$(rustc --print sysroot)/bin/$1" ]; }
+
+if [ $RUST = debian ]; then
+  is_recent /usr/bin/rustc && [ -x /usr/bin/cargo ] || packages+=(rustc-web cargo-web)
+  [ $purpose = demo ] || [ -x /usr/bin/cargo-fmt ] || packages+=(rustfmt-web)
+  [ $purpose = demo ] || [ -x /usr/bin/cargo-clippy ] || packages+=(rust-web-clippy)
+else
+  if [ $purpose = test ] && ! { beside_rustc cargo-fmt && beside_rustc cargo-clippy; }; then
+    have rustup || die "rustfmt or clippy is missing beside $(command -v rustc)"
     say "rustfmt and clippy"
-    have rustup && rustup component add rustfmt clippy || die "rustfmt and clippy are missing beside $(command -v rustc): install them"
+    rustup component add rustfmt clippy
   fi
   if ! has_wasm_target && ! has_debian_wasm && have rustup; then
     say "the Rust target $WASM_TARGET"
     rustup target add "$WASM_TARGET" || say "rustup could not add it: Debian's compiler takes over for the browser build"
   fi
-else
-  is_recent /usr/bin/rustc && [ -x /usr/bin/cargo ] || packages+=(rustc-web cargo-web)
-  if [ $purpose = test ]; then
-    [ -x /usr/bin/rustfmt ] || packages+=(rustfmt-web)
-  fi
 fi
-
-# --- what Debian's packages bring ---
-
 if ! has_wasm_target; then
   has_debian_wasm || packages+=(rustc-web cargo-web rust-web-src lld-19)
   [ $purpose = demo ] || [ -x /usr/bin/cargo-clippy ] || packages+=(rust-web-clippy)
 fi
+
+# --- what else Debian's packages bring ---
+
 have cc || packages+=(gcc libc6-dev)
 if [ $purpose = test ]; then
   [ -n "${CHROMIUM:-}" ] || have chromium || packages+=(chromium)
@@ -50,10 +51,10 @@ as_root() {
 
 if [ ${#packages[@]} -gt 0 ]; then
   have apt-get || die "missing, to be installed by hand where there is no apt-get: ${packages[*]}"
+  mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
   say "Debian packages: ${packages[*]}"
-  export DEBIAN_FRONTEND=noninteractive
   as_root apt-get -qq update
-  as_root apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${packages[@]}" >/dev/null
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${packages[@]}" >/dev/null
   choose_rust
   has_wasm_target || has_debian_wasm || die "no Rust here can build for $WASM_TARGET (rustc $(rustc --version 2>&1))"
 fi

@@ -25,14 +25,20 @@ is_recent() {
 
 # Without a recent Rust on PATH, Debian's own (rustc-web, cargo-web: the compiler its browsers are built with) builds everything.
 choose_rust() {
-  if have cargo && is_recent rustc; then RUST=path; else RUST=debian; PATH=/usr/bin:$PATH; fi
+  if have cargo && is_recent rustc && [ "$(command -v rustc)" != /usr/bin/rustc ]; then
+    RUST=own
+  else
+    RUST=debian
+    PATH=/usr/bin:$PATH
+  fi
   # With RUSTC or a wrapper set, cargo would not use the compiler that was just looked at.
   unset RUSTC RUSTDOC
 }
 
-# Can the compiler on PATH build for the browser as it is?
+# Can the compiler on PATH build this crate for the browser as it is?
 has_wasm_target() {
   local libraries
+  is_recent rustc || return 1
   libraries=$(rustc --print target-libdir --target "$WASM_TARGET" 2>/dev/null) && [ -d "$libraries" ]
 }
 
