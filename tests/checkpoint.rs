@@ -494,6 +494,13 @@ fn missing_files() {
 }
 
 #[test]
+fn a_config_of_absurd_size_is_not_read() {
+    let mut repository = tiny().unwrap();
+    repository.insert(CONFIG_FILE, vec![b' '; (128 << 20) + 1]);
+    assert!(matches!(failure(&repository), CheckpointError::Read { file, .. } if file == CONFIG_FILE));
+}
+
+#[test]
 fn a_bad_config_is_the_configs_error() {
     let mut repository = tiny().unwrap();
     edit_config(&mut repository, "hidden_size", json!(100));

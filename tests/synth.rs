@@ -1,4 +1,5 @@
-//! Synthetic models behave: activations of ordinary size, logits that are neither flat nor peaked, experts that are used.
+//! Synthetic models behave: activations of ordinary size, logits that are neither flat nor peaked, experts that are
+//! used, a tokenizer that reads and writes.
 
 use std::collections::HashSet;
 
@@ -9,6 +10,7 @@ use mobilemoe_web::{
     },
     config::WeightFormat,
     model::{Reference, ReferenceCache, Trace},
+    text::{Message, Text},
 };
 use pollster::block_on;
 
@@ -70,5 +72,38 @@ fn synthetic_models_behave() {
                 used.len()
             );
         }
+    }
+}
+
+#[test]
+fn synthetic_tokenizers_read_and_write() {
+    for name in ["tiny", "mini"] {
+        let shape = shape(name).unwrap();
+        let text = block_on(Text::open(&Synth::new(shape).in_memory().unwrap())).unwrap();
+        assert_eq!(text.tokenizer.vocab_size(), shape.vocab);
+        let id = |token: &str| text.tokenizer.token_to_id(token).unwrap();
+
+        for said in ["Hello, MobileMoE! \u{1F600}\n\t12345", "  bade fogu   ", ""] {
+            let ids = text.tokenizer.encode(said, true, false).unwrap();
+            assert_eq!(ids[0], id("<|begin_of_text|>"));
+            assert_eq!(text.tokenizer.decode(&ids, true).unwrap(), said);
+        }
+        // Merges apply: a syllable is one token.
+        assert_eq!(
+            text.tokenizer.encode("ba da", false, false).unwrap(),
+            [id("ba"), id("\u{120}da")]
+        );
+
+        let ids = text.encode_chat(&[Message::new("user", "ba")], true).unwrap();
+        let (start, end) = (id("<|header_start|>"), id("<|header_end|>"));
+        assert_eq!(
+            (ids[0], ids[1], ids.iter().filter(|&&i| i == start).count()),
+            (id("<|begin_of_text|>"), start, 2)
+        );
+        assert_eq!(ids.iter().filter(|&&i| i == end).count(), 2);
+        assert_eq!(text.stop_token_ids, [id("<|end_of_text|>"), id("<|eot|>")]);
+        // Every id can be shown.
+        let all: Vec<u32> = (0..shape.vocab as u32).collect();
+        assert!(!text.tokenizer.decode(&all, false).unwrap().is_empty());
     }
 }

@@ -22,16 +22,24 @@ pub trait Repository {
     async fn open(&self, file: &str) -> Result<Option<Self::Source>>;
 }
 
+/// Nothing that is read whole is near this size (Llama 3's `tokenizer.json` has 17 MB).
+const MAX_WHOLE_FILE_BYTES: u64 = 128 << 20;
+
 /// Reads a whole small file (`config.json`, `tokenizer.json`); `None` if it does not exist.
 pub async fn read_file<R: Repository>(repository: &R, file: &str) -> Result<Option<Vec<u8>>> {
     let Some(source) = repository.open(file).await? else {
         return Ok(None);
     };
-    let length = usize::try_from(source.len_bytes()).map_err(|_| CheckpointError::Read {
-        file: file.into(),
-        reason: format!("{} bytes do not fit into memory", source.len_bytes()),
-    })?;
-    let mut bytes = vec![0; length];
+    let length = source.len_bytes();
+    if length > MAX_WHOLE_FILE_BYTES {
+        let reason = format!("{length} bytes; at most {MAX_WHOLE_FILE_BYTES} are read at once");
+        return Err(CheckpointError::Read {
+            file: file.into(),
+            reason,
+        }
+        .into());
+    }
+    let mut bytes = vec![0; length as usize];
     source.read(0, &mut bytes).await?;
     Ok(Some(bytes))
 }
