@@ -74,5 +74,5 @@ if [ ! -x "$BINDGEN" ]; then
   say "wasm-bindgen $BINDGEN_VERSION (about a minute and a half, once)"
   build=$(mktemp -d)
   trap 'rm -rf "$build"' EXIT
-  CARGO_TARGET_DIR=$build cargo install --quiet --locked --path tools/bindgen --root "$CACHE/bindgen-$BINDGEN_VERSION"
+  CARGO_TARGET_DIR=$build cargo install --quiet --locked --path tools/bindgen --root "$BINDGEN_HOME"
 fi

@@ -4,10 +4,11 @@
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$ROOT"
 
-# Tools are kept outside the checkout, by version: a fresh clone does not build them again.
+# Tools are kept outside the checkout, by what they are made of: a fresh clone does not build them again.
 CACHE=${MOBILEMOE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mobilemoe-web}
 BINDGEN_VERSION=$(sed -n 's/^wasm-bindgen-cli-support = "=\(.*\)"$/\1/p' tools/bindgen/Cargo.toml)
-BINDGEN=$CACHE/bindgen-$BINDGEN_VERSION/bin/bindgen
+BINDGEN_HOME=$CACHE/bindgen-$BINDGEN_VERSION-$(cat tools/bindgen/{Cargo.toml,Cargo.lock,src/main.rs} | sha256sum | head -c 8)
+BINDGEN=$BINDGEN_HOME/bin/bindgen
 
 MIN_RUST=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
 WASM_TARGET=wasm32-unknown-unknown

@@ -12,6 +12,8 @@ fn main() -> ExitCode {
     };
     let mut bindgen = Bindgen::new();
     bindgen.input_path(input).typescript(true).remove_name_section(true).remove_producers_section(true);
+    // `init()` finds the .wasm beside the .js.
+    bindgen.omit_default_module_path(false);
     match bindgen.web(true).and_then(|bindgen| bindgen.generate(out_dir)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
