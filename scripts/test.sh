@@ -51,6 +51,7 @@ browser_tests() {
 step "setup" bash scripts/setup.sh test
 choose_rust
 step "format" cargo fmt --check
+step "format, tools" cargo fmt --check --manifest-path tools/bindgen/Cargo.toml
 step "clippy, native" cargo clippy --quiet --all-targets -- -D warnings
 step "compile, native" cargo test --quiet --no-run
 step "tests, native" native_tests

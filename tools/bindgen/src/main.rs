@@ -11,7 +11,11 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let mut bindgen = Bindgen::new();
-    bindgen.input_path(input).typescript(true).remove_name_section(true).remove_producers_section(true);
+    bindgen
+        .input_path(input)
+        .typescript(true)
+        .remove_name_section(true)
+        .remove_producers_section(true);
     // `init()` finds the .wasm beside the .js.
     bindgen.omit_default_module_path(false);
     match bindgen.web(true).and_then(|bindgen| bindgen.generate(out_dir)) {
