@@ -1,7 +1,12 @@
 //! `mobilemoe`: MobileMoE checkpoints on the command line.
 
+mod generate;
 mod inspect;
+mod logits;
+mod model;
 mod quantize;
+mod run;
+mod score;
 mod synth;
 mod terminal;
 
@@ -21,6 +26,10 @@ enum Command {
     Inspect(inspect::Inspect),
     Synth(synth::Synth),
     Quantize(quantize::Quantize),
+    Run(run::Run),
+    Logits(logits::Logits),
+    Generate(generate::Generate),
+    Score(score::Score),
 }
 
 fn main() -> ExitCode {
@@ -28,6 +37,10 @@ fn main() -> ExitCode {
         Command::Inspect(command) => command.run(),
         Command::Synth(command) => command.run(),
         Command::Quantize(command) => command.run(),
+        Command::Run(command) => command.run(),
+        Command::Logits(command) => command.run(),
+        Command::Generate(command) => command.run(),
+        Command::Score(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
