@@ -28,8 +28,7 @@ fn input4(t: u32, i: u32) -> vec4<f32> {
 
 #import linear
 
-var<workgroup> outputs: array<vec4<f32>, 256>; // [SPLITS, 4 words] of 4 outputs
-var<workgroup> rows: array<array<f32, TILE>, 32>; // the shared expert's part
+var<workgroup> rows: array<vec4<f32>, 32>; // the shared expert's part
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -60,16 +59,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
                 high += (choice.weight * input * scale) * int4_high(packed);
             }
         }
-        // The low four outputs of every word, then the high four: half the workgroup memory.
+        // scratch: [SPLITS, 4 words] of 4 outputs; the low four outputs of every word, then the high four.
         for (var half = 0u; half < 2u; half++) {
             workgroupBarrier();
-            outputs[local] = select(low, high, half == 1u);
+            scratch[local] = select(low, high, half == 1u);
             workgroupBarrier();
             if (local < 16u) {
                 let i = local / 4u * 8u + half * 4u + local % 4u;
                 var sum = rows[i][t];
                 for (var split = 0u; split < SPLITS; split++) {
-                    sum += outputs[split * 4u + local / 4u][local % 4u];
+                    sum += scratch[split * 4u + local / 4u][local % 4u];
                 }
                 x[token * HIDDEN + group * 32u + i] += sum;
             }

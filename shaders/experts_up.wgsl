@@ -29,9 +29,6 @@ fn input4(t: u32, i: u32) -> vec4<f32> {
 
 #import linear
 
-var<workgroup> rows: array<array<f32, TILE>, 64>; // shared: gate, then up
-var<workgroup> outputs: array<vec4<f32>, 256>; // routed: [SPLITS, 8 words] of 4 outputs
-
 fn shared_block(block: u32, local: u32) {
     let row = local / LANES;
     let is_up = row >= 32u;
@@ -40,14 +37,15 @@ fn shared_block(block: u32, local: u32) {
     let weight = select(SHARED_GATE, SHARED_UP, is_up) + matrix_row * groups;
     let scale = select(SHARED_GATE_SCALE, SHARED_UP_SCALE, is_up) + matrix_row * groups;
     let sums = linear(local, weight, scale, HIDDEN);
+    workgroupBarrier();
     if (local % LANES == 0u) {
-        rows[row] = sums;
+        scratch[row] = sums;
     }
     workgroupBarrier();
     let t = local / 32u;
     let i = local % 32u;
     if (t < TILE && first_token + t < step.count) {
-        activation[(first_token + t) * WIDTH + CHOSEN * EXPERT + block * 32u + i] = silu(rows[i][t]) * rows[i + 32u][t];
+        activation[(first_token + t) * WIDTH + CHOSEN * EXPERT + block * 32u + i] = silu(scratch[i][t]) * scratch[i + 32u][t];
     }
 }
 
@@ -69,17 +67,17 @@ fn routed_block(token: u32, k: u32, block: u32, local: u32) {
         low += value * int4_low(packed);
         high += value * int4_high(packed);
     }
-    // The low four outputs of every word, then the high four: half the workgroup memory.
+    // scratch: [SPLITS, 8 words] of 4 outputs; the low four outputs of every word, then the high four.
     for (var half = 0u; half < 2u; half++) {
         workgroupBarrier();
-        outputs[local] = select(low, high, half == 1u);
+        scratch[local] = select(low, high, half == 1u);
         workgroupBarrier();
         if (local < 16u) {
             var gate = 0.0;
             var up = 0.0;
             for (var split = 0u; split < SPLITS; split++) {
-                gate += outputs[split * 8u + local / 4u][local % 4u];
-                up += outputs[split * 8u + 4u + local / 4u][local % 4u];
+                gate += scratch[split * 8u + local / 4u][local % 4u];
+                up += scratch[split * 8u + 4u + local / 4u][local % 4u];
             }
             let i = block * 32u + local / 4u * 8u + half * 4u + local % 4u;
             activation[token * WIDTH + k * EXPERT + i] = silu(gate) * up;

@@ -28,10 +28,9 @@ fn input4(t: u32, i: u32) -> vec4<f32> {
 #import rms
 
 var<private> first_token: u32;
-var<workgroup> head_values: array<f32, TILE * 64u>; // [TILE, 64]
-
+// Dimensions 2j and 2j + 1 of a token's head, once its rows are in scratch.
 fn head_pair(t: u32, j: u32) -> vec2<f32> {
-    return vec2<f32>(head_values[t * 64u + 2u * j], head_values[t * 64u + 2u * j + 1u]);
+    return vec2<f32>(scratch[2u * j][t], scratch[2u * j + 1u][t]);
 }
 
 @compute @workgroup_size(256)
@@ -55,10 +54,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     let groups = HIDDEN / 32u;
     let sums = linear(local, weight + matrix_row * groups, scale + matrix_row * groups, HIDDEN);
+    workgroupBarrier();
     if (local % LANES == 0u) {
-        for (var t = 0u; t < TILE; t++) {
-            head_values[t * 64u + row] = sums[t];
-        }
+        scratch[row] = sums;
     }
     workgroupBarrier();
 

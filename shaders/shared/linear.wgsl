@@ -1,6 +1,6 @@
-// y = W x for an INT4 matrix W [out, in] with a scale for 32 inputs, for TILE tokens at once.
+// y = W x for an INT4 matrix W [out, in] with a scale for 32 inputs, for TILE tokens at once (1 or 4).
 //
-// A workgroup of ROWS * LANES threads owns ROWS output rows; LANES threads share a row and take its groups of 32 inputs
+// A workgroup of ROWS * LANES = 256 threads owns ROWS output rows; LANES threads share a row and take its groups of 32 inputs
 // in turn. The inputs pass through workgroup memory a block at a time. The including kernel declares
 //   weights: array<vec4<u32>>   a group of 32 nibbles is one vec4
 //   words: array<u32>           the same buffer, for the f16 scales
@@ -9,21 +9,34 @@
 const BLOCK: u32 = 1024u / TILE; // inputs staged at a time, per token
 const BLOCK_GROUPS: u32 = BLOCK / 32u;
 
-var<workgroup> staged: array<vec4<f32>, 256>; // [TILE, BLOCK / 4]
-var<workgroup> partial: array<array<f32, TILE>, ROWS * LANES>;
+// The one large piece of workgroup memory (4 KiB), used in turn: staged inputs [TILE, BLOCK / 4]; one sum a thread;
+// whatever the kernel does after.
+var<workgroup> scratch: array<vec4<f32>, 256>;
 
-// Sums over one row, for each token of the tile, valid in the threads of lane 0. `weight` is the row's first group in
-// `weights`, `scale` its first scale counted in halves. Every thread of the workgroup must come here (barriers).
-fn linear(local: u32, weight: u32, scale: u32, inputs: u32) -> array<f32, TILE> {
+// Dot products of a word's eight weights with the inputs at x, for each token of the tile.
+fn word_dots(word: u32, x: u32) -> vec4<f32> {
+    let low = int4_low(word);
+    let high = int4_high(word);
+    var dots = vec4<f32>(dot(low, scratch[x]) + dot(high, scratch[x + 1u]), 0.0, 0.0, 0.0);
+    if (TILE == 4u) {
+        let stride = BLOCK / 4u;
+        dots.y = dot(low, scratch[x + stride]) + dot(high, scratch[x + stride + 1u]);
+        dots.z = dot(low, scratch[x + 2u * stride]) + dot(high, scratch[x + 2u * stride + 1u]);
+        dots.w = dot(low, scratch[x + 3u * stride]) + dot(high, scratch[x + 3u * stride + 1u]);
+    }
+    return dots;
+}
+
+// Sums over one row, a component for each token of the tile, valid in the threads of lane 0. `weight` is the row's first
+// group in `weights`, `scale` its first scale counted in halves. Every thread of the workgroup must come here (barriers).
+fn linear(local: u32, weight: u32, scale: u32, inputs: u32) -> vec4<f32> {
     let lane = local % LANES;
-    var sum: array<f32, TILE>;
+    var sum = vec4<f32>();
     for (var start = 0u; start < inputs; start += BLOCK) {
         workgroupBarrier();
-        for (var i = local; i < 256u; i += ROWS * LANES) {
-            let column = start / 4u + i % (BLOCK / 4u);
-            if (column < inputs / 4u) {
-                staged[i] = input4(i / (BLOCK / 4u), column);
-            }
+        let column = start / 4u + local % (BLOCK / 4u);
+        if (column < inputs / 4u) {
+            scratch[local] = input4(local / (BLOCK / 4u), column);
         }
         workgroupBarrier();
         let first = start / 32u;
@@ -31,28 +44,18 @@ fn linear(local: u32, weight: u32, scale: u32, inputs: u32) -> array<f32, TILE> 
         for (var group = lane; group < groups; group += LANES) {
             let packed = weights[weight + first + group];
             let at = scale + first + group;
-            let s = f16_to_f32(half_of(words[at >> 1u], at & 1u));
-            var dots: array<f32, TILE>;
-            for (var word = 0u; word < 4u; word++) {
-                let low = int4_low(packed[word]);
-                let high = int4_high(packed[word]);
-                for (var t = 0u; t < TILE; t++) {
-                    let x = t * (BLOCK / 4u) + group * 8u + word * 2u;
-                    dots[t] += dot(low, staged[x]) + dot(high, staged[x + 1u]);
-                }
-            }
-            for (var t = 0u; t < TILE; t++) {
-                sum[t] += s * dots[t];
-            }
+            let x = group * 8u;
+            sum += f16_to_f32(half_of(words[at >> 1u], at & 1u))
+                * (word_dots(packed.x, x) + word_dots(packed.y, x + 2u) + word_dots(packed.z, x + 4u)
+                    + word_dots(packed.w, x + 6u));
         }
     }
-    partial[local] = sum;
+    workgroupBarrier();
+    scratch[local] = sum;
     workgroupBarrier();
     if (lane == 0u) {
         for (var other = 1u; other < LANES; other++) {
-            for (var t = 0u; t < TILE; t++) {
-                sum[t] += partial[local + other][t];
-            }
+            sum += scratch[local + other];
         }
     }
     return sum;
