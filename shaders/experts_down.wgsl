@@ -1,7 +1,7 @@
 // x += sum_k weight_k * down_k(activation_k) + shared_down(activation_shared)
 //
 // A workgroup owns 32 outputs for a tile of tokens. Routed matrices are [slot, EXPERT in, HIDDEN out]: 4 words of a row
-// times 64 threads down the chosen experts' inputs.
+// times SPLITS threads down the chosen experts' inputs, for each token of the tile.
 // workgroups: [HIDDEN / 32, ceil(count / TILE)]
 
 #import step
@@ -17,10 +17,11 @@
 
 const ROWS: u32 = 32u;
 const LANES: u32 = 8u;
-const SPLITS: u32 = 64u;
+const TEAM: u32 = 256u / TILE; // threads that work on one token's experts
+const SPLITS: u32 = TEAM / 4u;
 const WIDTH: u32 = CHOSEN * EXPERT + SHARED;
 
-var<private> first_token: u32; // for input4; control flow around barriers wants a uniform copy
+var<private> first_token: u32;
 
 fn input4(t: u32, i: u32) -> vec4<f32> {
     return activation[(min(first_token + t, step.count - 1u) * WIDTH + CHOSEN * EXPERT) / 4u + i];
@@ -41,37 +42,42 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         rows[local / LANES] = sums;
     }
 
-    for (var t = 0u; t < TILE && first + t < step.count; t++) {
-        let token = first + t;
-        var low = vec4<f32>();
-        var high = vec4<f32>();
-        for (var k = 0u; k < CHOSEN; k++) {
-            let choice = choices[token * CHOSEN + k];
-            if (choice.slot == EMPTY) {
-                continue;
-            }
-            for (var i = local / 4u; i < EXPERT; i += SPLITS) {
-                let at = (choice.slot * EXPERT + i) * (HIDDEN / 32u) + group;
-                let scale = f16_to_f32(half_of(words[(DOWN_SCALE + at) >> 1u], (DOWN_SCALE + at) & 1u));
-                let input = activation[(token * WIDTH + k * EXPERT + i) / 4u][i % 4u];
-                let packed = words[(DOWN + at) * 4u + local % 4u];
-                low += (choice.weight * input * scale) * int4_low(packed);
-                high += (choice.weight * input * scale) * int4_high(packed);
-            }
+    // 256 / TILE threads for each token of the tile.
+    let t = local / TEAM;
+    let member = local % TEAM;
+    let token = first + t;
+    var low = vec4<f32>();
+    var high = vec4<f32>();
+    for (var k = 0u; k < CHOSEN && token < step.count; k++) {
+        let choice = choices[token * CHOSEN + k];
+        if (choice.slot == EMPTY) {
+            continue;
         }
-        // scratch: [SPLITS, 4 words] of 4 outputs; the low four outputs of every word, then the high four.
-        for (var half = 0u; half < 2u; half++) {
-            workgroupBarrier();
-            scratch[local] = select(low, high, half == 1u);
-            workgroupBarrier();
-            if (local < 16u) {
-                let i = local / 4u * 8u + half * 4u + local % 4u;
-                var sum = rows[i][t];
-                for (var split = 0u; split < SPLITS; split++) {
-                    sum += scratch[split * 4u + local / 4u][local % 4u];
-                }
-                x[token * HIDDEN + group * 32u + i] += sum;
+        for (var i = member / 4u; i < EXPERT; i += SPLITS) {
+            let at = (choice.slot * EXPERT + i) * (HIDDEN / 32u) + group;
+            let scale = f16_to_f32(half_of(words[(DOWN_SCALE + at) >> 1u], (DOWN_SCALE + at) & 1u));
+            let input = choice.weight * scale * activation[(token * WIDTH + k * EXPERT + i) / 4u][i % 4u];
+            let packed = words[(DOWN + at) * 4u + member % 4u];
+            low += input * int4_low(packed);
+            high += input * int4_high(packed);
+        }
+    }
+    // scratch: [TILE, SPLITS, 4 words] of 4 outputs; the low four outputs of every word, then the high four.
+    for (var half = 0u; half < 2u; half++) {
+        workgroupBarrier();
+        scratch[local] = select(low, high, half == 1u);
+        workgroupBarrier();
+        if (member < 4u && token < step.count) {
+            let i = member * 8u + half * 4u;
+            var sum = vec4<f32>(rows[i][t], rows[i + 1u][t], rows[i + 2u][t], rows[i + 3u][t]);
+            for (var split = 0u; split < SPLITS; split++) {
+                sum += scratch[t * TEAM + split * 4u + member];
             }
+            let at = token * HIDDEN + group * 32u + i;
+            x[at] += sum.x;
+            x[at + 1u] += sum.y;
+            x[at + 2u] += sum.z;
+            x[at + 3u] += sum.w;
         }
     }
 }

@@ -66,7 +66,7 @@ impl ExpertsUp {
             Access::ReadWrite,
         ];
         let source = include_str!("../../shaders/experts_up.wgsl");
-        let workgroups = config.shared_size / 32 + tile * chosen(config, layer) * config.expert_size / 32;
+        let workgroups = (config.shared_size + chosen(config, layer) * config.expert_size) / 32;
         ExpertsUp {
             kernel: Kernel::new(gpu, "experts_up", source, &constants, &bindings),
             workgroups: workgroups as u32,
