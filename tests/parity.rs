@@ -17,6 +17,8 @@ use pollster::block_on;
 
 const REFERENCE_BOUND: f32 = 2e-4;
 const GPU_BOUND: f32 = 1e-3;
+/// Rounding keys and values to 11 bits may tip a close choice of experts: no fine bound holds.
+const HALF_KV_BOUND: f32 = 0.1;
 
 /// Logits of the rows the fixture has (all positions, or the last), and the trace.
 fn reference_logits(reference: &Reference, ids: &[u32], expected_len: usize) -> (Vec<f32>, Trace) {
@@ -100,25 +102,35 @@ fn gpu_expected(fixture: &Fixture, quantized: Option<&Reference>, prompt: &str, 
     }
 }
 
-fn gpu_matches(name: &'static str, chunk_tokens: usize, longest: usize) {
+/// On a software GPU the longest prompt takes minutes a way: by default it is run once a checkpoint, in large chunks.
+/// `MOBILEMOE_PARITY=full` runs every prompt every way.
+fn longest(usual: usize) -> usize {
+    if std::env::var("MOBILEMOE_PARITY").is_ok_and(|scope| scope == "full") {
+        1500
+    } else {
+        usual
+    }
+}
+
+fn gpu_matches(name: &'static str, kv: KvFormat, chunk_tokens: usize, longest: usize) {
     let fixture = Fixture::open(name);
     let quantized = (name == "tiny-a-sft").then(|| fixture.reference(true));
-    let mut exact = fixture.engine(KvFormat::F32, chunk_tokens);
-    let mut half = fixture.engine(KvFormat::F16, chunk_tokens);
+    let mut engine = fixture.engine(kv, chunk_tokens);
+    let bound = if kv == KvFormat::F32 { GPU_BOUND } else { HALF_KV_BOUND };
     for (prompt, ids) in fixture.prompts().into_iter().filter(|(_, ids)| ids.len() <= longest) {
         let expected = gpu_expected(&fixture, quantized.as_ref(), &prompt, &ids);
-        let all_positions = expected.len() > exact.config().vocab_size || ids.len() == 1;
-        let got = block_on(exact.logits(&ids, all_positions)).unwrap();
+        let all_positions = expected.len() > engine.config().vocab_size || ids.len() == 1;
+        let got = block_on(engine.logits(&ids, all_positions)).unwrap();
         let error = largest_difference(&got.logits, &expected);
-        let with_half = block_on(half.logits(&ids, all_positions)).unwrap();
-        let half_error = largest_difference(&with_half.logits, &expected);
-        println!("{name} {prompt} by {chunk_tokens}: GPU off by {error:.1e}, with 16-bit KV {half_error:.1e}");
-        assert!(error <= GPU_BOUND, "{name} {prompt} by {chunk_tokens}: {error}");
-        assert!(
-            half_error <= 0.1,
-            "{name} {prompt} by {chunk_tokens}: {half_error} with 16-bit KV"
-        );
-        if quantized.is_none() {
+        println!("{name} {prompt} by {chunk_tokens}, {kv:?} cache: GPU off by {error:.1e}");
+        assert!(error <= bound, "{name} {prompt} by {chunk_tokens}: {error}");
+        if quantized.is_some() {
+            let official = fixture.tensor(&format!("{prompt}.logits"));
+            println!(
+                "{name} {prompt}: quantizing costs {:.2e}",
+                largest_difference(&expected, official)
+            );
+        } else if kv == KvFormat::F32 {
             assert_eq!(
                 wrong_choices(&fixture, &prompt, &got.experts, error),
                 0,
@@ -129,30 +141,37 @@ fn gpu_matches(name: &'static str, chunk_tokens: usize, longest: usize) {
                 largest_difference(&got.weights.concat(), weights) < 1e-3,
                 "{name} {prompt}"
             );
-        } else {
-            let official = fixture.tensor(&format!("{prompt}.logits"));
-            println!(
-                "{name} {prompt}: quantizing costs {:.2e}",
-                largest_difference(&expected, official)
-            );
         }
     }
 }
 
 #[test]
-fn gpu_in_chunks_of_512() {
-    CHECKPOINTS.into_iter().for_each(|name| gpu_matches(name, 512, 1500));
+fn gpu_in_large_chunks() {
+    CHECKPOINTS
+        .into_iter()
+        .for_each(|name| gpu_matches(name, KvFormat::F32, 512, 1500));
 }
 
 /// A chunk that is no multiple of the tile, and shorter than most prompts.
 #[test]
 fn gpu_in_chunks_of_37() {
-    CHECKPOINTS.into_iter().for_each(|name| gpu_matches(name, 37, 1500));
+    CHECKPOINTS
+        .into_iter()
+        .for_each(|name| gpu_matches(name, KvFormat::F32, 37, longest(130)));
 }
 
 #[test]
 fn gpu_token_by_token() {
-    CHECKPOINTS.into_iter().for_each(|name| gpu_matches(name, 1, 1500));
+    CHECKPOINTS
+        .into_iter()
+        .for_each(|name| gpu_matches(name, KvFormat::F32, 1, longest(130)));
+}
+
+#[test]
+fn gpu_with_16_bit_cache() {
+    CHECKPOINTS
+        .into_iter()
+        .for_each(|name| gpu_matches(name, KvFormat::F16, 512, longest(130)));
 }
 
 fn greedy(engine: &mut Engine, ids: &[u32], run_ahead: usize) -> Vec<u32> {
@@ -175,6 +194,9 @@ fn greedy_continuations() {
         let fixture = Fixture::open(name);
         let mut engine = fixture.engine(KvFormat::F32, 64);
         for (prompt, continuation) in fixture.facts["greedy"].as_object().unwrap() {
+            if ids(&continuation["prompt"]).len() > longest(300) {
+                continue;
+            }
             let expected = ids(&continuation["tokens"]);
             let decided = floats(&continuation["margins"])
                 .iter()
@@ -193,7 +215,7 @@ fn running_ahead_changes_nothing() {
     let mut engine = fixture.engine(KvFormat::F16, 64);
     let prompt = ids(&fixture.facts["greedy"]["g12"]["prompt"]);
     let alone = greedy(&mut engine, &prompt, 0);
-    for run_ahead in [1, 2, 7, 40] {
+    for run_ahead in [1, 7, 40] {
         assert_eq!(greedy(&mut engine, &prompt, run_ahead), alone, "run_ahead {run_ahead}");
     }
 }
@@ -208,6 +230,117 @@ fn scores() {
             let error = largest_difference(&score.logprobs, &floats(&case["token_logprobs"]));
             assert!(error <= GPU_BOUND, "{name}: {error}");
             assert_eq!(score.is_greedy, case["is_greedy"].as_bool().unwrap());
+        }
+    }
+}
+
+/// Each mistake that `expected.json` lists would be caught. Those that wrong data or a wrong config can imitate are
+/// made, and move the logits as far as official code found; the others are far outside the bounds.
+#[test]
+fn listed_mistakes_are_caught() {
+    for name in ["tiny-a", "tiny-c"] {
+        let fixture = Fixture::open(name);
+        let (_, ids) = fixture
+            .prompts()
+            .into_iter()
+            .find(|(prompt, _)| prompt == "p33")
+            .unwrap();
+        let expected = fixture.tensor("p33.logits");
+        let mut made = 0;
+        for (mistake, moved) in fixture.facts["mutations_max_abs_logit_diff"].as_object().unwrap() {
+            let moved = moved["p33"].as_f64().unwrap() as f32;
+            let mut reference = fixture.reference(false);
+            if make_mistake(&mut reference, mistake) {
+                let error = largest_difference(&reference_logits(&reference, &ids, expected.len()).0, expected);
+                println!("{name} {mistake}: moves logits by {error:.3e}, official code found {moved:.3e}");
+                assert!(
+                    (error - moved).abs() <= 0.01 * moved + REFERENCE_BOUND,
+                    "{name} {mistake}: {error}"
+                );
+                made += 1;
+            }
+            // Nothing to catch: one is the same thing arithmetically, the others do not apply to this checkpoint.
+            let same = [
+                "qk_norm_before_rope",
+                "ignore_no_rope_layers",
+                "qknorm_on_nope_layer",
+                "gqa_interleaved",
+            ];
+            assert!(
+                moved > GPU_BOUND || same.contains(&mistake.as_str()) && moved < 1e-9,
+                "{name} {mistake}: {moved}"
+            );
+        }
+        assert_eq!(made, 11);
+    }
+}
+
+/// Imitates a mistake by damaging config or weights; false where that is not possible.
+fn make_mistake(reference: &mut Reference, mistake: &str) -> bool {
+    let config = &mut reference.config;
+    let (hidden, expert, layers) = (config.hidden_size, config.expert_size, config.layers.len());
+    match mistake {
+        "no_rope_scaling" => config.rope_scaling = None,
+        "no_qk_norm" => config.use_qk_norm = false,
+        "no_norm_topk" => config.norm_topk_prob = false,
+        "no_scaling_factor" => config.routed_scaling_factor = 1.0,
+        "eps_1e-6" => config.rms_norm_eps = 1e-6,
+        "nibble_order" => for_each_qweight(reference, &|byte| byte.rotate_left(4)),
+        "nibble_offset8" => for_each_qweight(reference, &|byte| byte ^ 0x88),
+        _ => {
+            for layer in 0..layers {
+                let name = |tensor: &str| format!("model.layers.{layer}.{tensor}");
+                match mistake {
+                    "no_expert_bias" => reference.tensor_mut(&name("feed_forward.expert_bias")).unwrap().fill(0),
+                    "no_shared_expert" => {
+                        let scale = name("feed_forward.shared_expert.down_proj.weight_scale");
+                        reference.tensor_mut(&scale).unwrap().fill(0);
+                    }
+                    "gate_up_swapped" => {
+                        // Rows of gate nibbles, then up nibbles; likewise their scales.
+                        for (tensor, half_row) in [("gate_up_qweight", expert / 2), ("gate_up_scale", expert / 16)] {
+                            let tensor = reference
+                                .tensor_mut(&name(&format!("feed_forward.experts.{tensor}")))
+                                .unwrap();
+                            tensor
+                                .chunks_exact_mut(2 * half_row)
+                                .for_each(|row| row.rotate_left(half_row));
+                        }
+                    }
+                    // Rotating (j, j + 32) instead of (2j, 2j + 1): the same as permuted projections, because scores
+                    // and norms do not care about the order of a head's dimensions.
+                    "rope_half_split" => {
+                        for matrix in ["q_proj", "k_proj"] {
+                            for (part, row) in [("qweight", hidden / 2), ("weight_scale", hidden / 16)] {
+                                let tensor = name(&format!("self_attn.{matrix}.{part}"));
+                                let tensor = reference.tensor_mut(&tensor).unwrap();
+                                for head in tensor.chunks_exact_mut(64 * row) {
+                                    let rows = head.to_vec();
+                                    for j in 0..32 {
+                                        head[2 * j * row..][..row].copy_from_slice(&rows[j * row..][..row]);
+                                        head[(2 * j + 1) * row..][..row]
+                                            .copy_from_slice(&rows[(j + 32) * row..][..row]);
+                                    }
+                                }
+                            }
+                        }
+                    }
+                    _ => return false,
+                }
+            }
+        }
+    }
+    true
+}
+
+fn for_each_qweight(reference: &mut Reference, change: &dyn Fn(u8) -> u8) {
+    for spec in mobilemoe_web::checkpoint::runtime_tensors(&reference.config) {
+        if spec.name.ends_with("qweight") {
+            reference
+                .tensor_mut(&spec.name)
+                .unwrap()
+                .iter_mut()
+                .for_each(|byte| *byte = change(*byte));
         }
     }
 }
