@@ -2,12 +2,26 @@
 export interface Facts {
   /** The GPU, as far as the browser tells. */
   adapter: string;
-  /** Bytes of all GPU buffers: weights, KV cache, scratch. */
-  gpuBytes: number;
-  /** Bytes of the weights among them. */
+  /** The graphics API underneath. */
+  backend: string;
+  /** All weights on the GPU. */
   weightBytes: number;
-  /** Longest conversation, in tokens. */
-  contextLength: number;
-  /** How the KV cache stores keys and values. */
+  /** Activations, logits and tables on the GPU. */
+  scratchBytes: number;
+  /** Keys and values of one token on the GPU; the cache grows with the conversation. */
+  kvBytesPerToken: number;
+  /** How the cache stores keys and values. */
   kv: 'f16' | 'f32';
+  /** Longest prompt and answer together, in tokens. */
+  contextLength: number;
+  /** Prompt tokens in one pass. */
+  chunkTokens: number;
+  /** GPU dispatches for one decoded token. */
+  dispatchesPerToken: number;
+  vocabSize: number;
+  layers: number;
+  /** Routed experts in a layer. */
+  experts: number;
+  /** Experts chosen for each token. */
+  expertsPerToken: number;
 }

@@ -11,6 +11,7 @@ import type {
   LoadOptions,
   LogitsTrace,
   SamplingOptions,
+  Score,
   Source,
   TextGeneration,
   TextOptions,
@@ -103,9 +104,12 @@ export class MobileMoE {
     );
   }
 
-  /** Text to ids. `addSpecialTokens` (default false) puts begin-of-text first, as the tokenizer's own rules say. */
-  tokenize(text: string, options: { addSpecialTokens?: boolean } = {}): Promise<Uint32Array> {
-    return this.#connection.call('tokenize', [text, options.addSpecialTokens ?? false]);
+  /**
+   * Text to ids. `addSpecialTokens` (default false) puts begin-of-text first, as the tokenizer's own rules say.
+   * `parseSpecialTokens` (default false) turns a spelled `<|eot|>` into its id; leave it off for text from outside.
+   */
+  tokenize(text: string, options: { addSpecialTokens?: boolean; parseSpecialTokens?: boolean } = {}): Promise<Uint32Array> {
+    return this.#connection.call('tokenize', [text, options.addSpecialTokens ?? false, options.parseSpecialTokens ?? false]);
   }
 
   /** Ids to text. `skipSpecialTokens` (default false) leaves out `<|eot|>` and the like. */
@@ -113,9 +117,14 @@ export class MobileMoE {
     return this.#connection.call('detokenize', [tokenIds(ids), options.skipSpecialTokens ?? false]);
   }
 
-  /** The text that `chat` would feed the model. `addGenerationPrompt` (default true) opens the assistant's turn. */
+  /** A conversation as the checkpoint's template renders it. `addGenerationPrompt` (default true) opens the answer. */
   applyChatTemplate(messages: readonly ChatMessage[], options: { addGenerationPrompt?: boolean } = {}): Promise<string> {
     return this.#connection.call('applyChatTemplate', [messages, options.addGenerationPrompt ?? true]);
+  }
+
+  /** The ids that `chat` feeds the model: as `applyChatTemplate`, but a special token spelled in a message stays text. */
+  tokenizeChat(messages: readonly ChatMessage[], options: { addGenerationPrompt?: boolean } = {}): Promise<Uint32Array> {
+    return this.#connection.call('tokenizeChat', [messages, options.addGenerationPrompt ?? true]);
   }
 
   /** Logits after the last id, or after every id with `allPositions`, and the experts each token was routed to. */
@@ -123,8 +132,8 @@ export class MobileMoE {
     return this.#connection.call('logits', [tokenIds(ids), options.allPositions ?? false]);
   }
 
-  /** Natural-log probability of each continuation id, given the context and the continuation before it. */
-  async score(context: ArrayLike<number>, continuation: ArrayLike<number>): Promise<Float32Array> {
+  /** How likely the model finds a continuation, id by id. The context must hold at least one id. */
+  async score(context: ArrayLike<number>, continuation: ArrayLike<number>): Promise<Score> {
     return this.#connection.call('score', [tokenIds(context), tokenIds(continuation)]);
   }
 

@@ -3,7 +3,7 @@
  * and answers each with any number of events and exactly one result or error.
  */
 import type { WireError } from './errors.js';
-import type { ChatMessage, Generation, LogitsTrace, SamplingOptions, TextGeneration } from './types.js';
+import type { ChatMessage, Generation, LogitsTrace, SamplingOptions, Score, TextGeneration } from './types.js';
 import type { Facts } from './facts.js';
 
 /** A file of a picked folder under its name in the checkpoint ("config.json"). */
@@ -35,11 +35,12 @@ export interface Calls {
   chat: { args: [messages: readonly ChatMessage[], options: WireText]; result: TextGeneration; event: string };
   complete: { args: [prompt: string, options: WireText]; result: TextGeneration; event: string };
   generateTokens: { args: [ids: Uint32Array, options: WireSampling]; result: Generation; event: number };
-  tokenize: { args: [text: string, addSpecialTokens: boolean]; result: Uint32Array; event: never };
+  tokenize: { args: [text: string, addSpecialTokens: boolean, parseSpecialTokens: boolean]; result: Uint32Array; event: never };
   detokenize: { args: [ids: Uint32Array, skipSpecialTokens: boolean]; result: string; event: never };
   applyChatTemplate: { args: [messages: readonly ChatMessage[], addGenerationPrompt: boolean]; result: string; event: never };
+  tokenizeChat: { args: [messages: readonly ChatMessage[], addGenerationPrompt: boolean]; result: Uint32Array; event: never };
   logits: { args: [ids: Uint32Array, allPositions: boolean]; result: LogitsTrace; event: never };
-  score: { args: [context: Uint32Array, continuation: Uint32Array]; result: Float32Array; event: never };
+  score: { args: [context: Uint32Array, continuation: Uint32Array]; result: Score; event: never };
 }
 
 export type Method = keyof Calls;

@@ -41,7 +41,7 @@ export interface SamplingOptions {
   topP?: number;
   /** Drop tokens less likely than this fraction of the likeliest; 0 (default) = none. In [0, 1). */
   minP?: number;
-  /** Same seed, same prompt, same options: same tokens. Default: a fresh seed for each call. */
+  /** Same seed, same prompt, same options: same tokens. A 32-bit unsigned integer; default: a fresh one for each call. */
   seed?: number;
   /** Aborting ends the stream with finish reason "abort", within one token; what was generated is kept. */
   signal?: AbortSignal;
@@ -55,7 +55,7 @@ export interface TextOptions extends SamplingOptions {
 /** One turn of a conversation, as the checkpoint's own chat template takes it. */
 export interface ChatMessage {
   role: 'system' | 'user' | 'assistant' | (string & {});
-  content: string;
+  content: string | readonly { type: 'text'; text: string }[];
 }
 
 /**
@@ -77,11 +77,11 @@ export interface Generation {
   seed: number;
   /** From the start of the work on this call to its first token, in milliseconds; `undefined` when there is none. */
   firstTokenMs: number | undefined;
-  /** Time spent on the prompt, in milliseconds. */
+  /** Time in the engine up to the first token, in milliseconds. */
   prefillMs: number;
-  /** Time spent on generated tokens, in milliseconds. */
+  /** Time from the first token to the last, in milliseconds. */
   decodeMs: number;
-  /** Decode rate; 0 when fewer than two tokens were generated. */
+  /** Decode rate after the first token; 0 when fewer than two tokens were generated. */
   tokensPerSecond: number;
 }
 
@@ -90,11 +90,19 @@ export interface TextGeneration extends Generation {
   text: string;
 }
 
+/** How likely a continuation is. */
+export interface Score {
+  /** Natural-log probability of each continuation id, given all ids before it. */
+  logprobs: Float32Array;
+  /** Greedy decoding would have produced exactly this continuation. */
+  isGreedy: boolean;
+}
+
 /** What the router and the LM head computed for given ids. */
 export interface LogitsTrace {
   /** `[positions, vocabSize]`, row-major. One position (the last) unless `allPositions`. */
   logits: Float32Array;
-  /** `[moeLayers, tokens, expertsPerToken]`: ids of the experts chosen, by falling choice score. */
+  /** `[MoE layers, ids, expertsPerToken]`: the experts chosen, by falling choice score. */
   experts: Uint32Array;
   /** Their weights, same shape. */
   weights: Float32Array;

@@ -4,7 +4,7 @@ import { MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
 import type { Call, Calls, Method, Reply, Request } from './protocol.js';
 import { listDirectory } from './source.js';
-import type { Generation, LogitsTrace, TextGeneration } from './types.js';
+import type { Generation, LogitsTrace, Score, TextGeneration } from './types.js';
 
 const PROGRESS_INTERVAL_MS = 80;
 
@@ -36,11 +36,12 @@ const handlers: Handlers = {
   chat: ([messages, options], context) => engine().chat(messages, options, onPiece(context)) as Promise<TextGeneration>,
   complete: ([prompt, options], context) => engine().complete(prompt, options, onPiece(context)) as Promise<TextGeneration>,
   generateTokens: ([ids, options], context) => engine().generateTokens(ids, options, onPiece(context)) as Promise<Generation>,
-  tokenize: ([text, addSpecialTokens]) => engine().tokenize(text, addSpecialTokens),
+  tokenize: ([text, addSpecial, parseSpecial]) => engine().tokenize(text, addSpecial, parseSpecial),
   detokenize: ([ids, skipSpecialTokens]) => engine().detokenize(ids, skipSpecialTokens),
   applyChatTemplate: ([messages, addGenerationPrompt]) => engine().applyChatTemplate(messages, addGenerationPrompt),
+  tokenizeChat: ([messages, addGenerationPrompt]) => engine().tokenizeChat(messages, addGenerationPrompt),
   logits: ([ids, allPositions]) => engine().logits(ids, allPositions) as Promise<LogitsTrace>,
-  score: ([context, continuation]) => engine().score(context, continuation),
+  score: ([context, continuation]) => engine().score(context, continuation) as Promise<Score>,
 };
 
 /** Passes a piece on; the answer tells the engine whether to go on. */

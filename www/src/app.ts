@@ -23,7 +23,7 @@ offerToOpen((engine, name) => {
 });
 
 function describe({ facts }: MobileMoE, name: string): string {
-  return `${name} · ${facts.adapter} · ${format.bytes(facts.gpuBytes)} on the GPU`;
+  return `${name} · ${facts.adapter} · ${format.bytes(facts.weightBytes + facts.scratchBytes)} on the GPU`;
 }
 
 function generationOptions(): TextOptions {
