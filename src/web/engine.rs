@@ -35,15 +35,8 @@ pub struct WebEngine {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct LoadRequest {
     context_length: Option<usize>,
-    kv: Option<Kv>,
+    kv: Option<KvFormat>,
     chunk_tokens: Option<usize>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Kv {
-    F16,
-    F32,
 }
 
 #[derive(Deserialize)]
@@ -92,7 +85,7 @@ impl WebEngine {
         signal: AbortSignal,
         progress: Function,
     ) -> Result<WebEngine, JsValue> {
-        Self::load(WebRepository::Memory(synth::tiny()), options, signal, progress).await
+        Self::load(WebRepository::Memory(synth::tiny().map_err(js::to_js)?), options, signal, progress).await
     }
 
     async fn load(
@@ -126,10 +119,7 @@ impl WebEngine {
         let defaults = ModelOptions::default();
         let options = ModelOptions {
             context_length: request.context_length,
-            kv: match request.kv {
-                None | Some(Kv::F16) => KvFormat::F16,
-                Some(Kv::F32) => KvFormat::F32,
-            },
+            kv: request.kv.unwrap_or(defaults.kv),
             chunk_tokens: request.chunk_tokens.unwrap_or(defaults.chunk_tokens),
         };
         let mut report = |bytes_done: u64, bytes_total: u64| {
@@ -288,8 +278,7 @@ impl WebEngine {
                 top_k: request.top_k.unwrap_or(0),
                 top_p: request.top_p.unwrap_or(1.0),
                 min_p: request.min_p.unwrap_or(0.0),
-                seed,
-                ..Default::default()
+                seed: [seed, 0],
             },
             stop_token_ids,
             ..Default::default()
