@@ -7,7 +7,7 @@ const WINDOW_SECONDS = 3;
 /** Turns byte counts into a smoothed rate and the time left. */
 export class ProgressMeter {
   readonly #report: (progress: LoadProgress) => void;
-  #lastTime = performance.now();
+  #lastTime = NaN;
   #lastBytes = 0;
   #bytesPerSecond = 0;
 
@@ -18,13 +18,13 @@ export class ProgressMeter {
 
   update({ stage, bytesDone, bytesTotal }: WireProgress): void {
     const now = performance.now();
-    const seconds = (now - this.#lastTime) / 1000;
-    if (seconds > 0 && bytesDone > this.#lastBytes) {
+    const seconds = (now - this.#lastTime) / 1000; // NaN at the first bytes: what came before was no transfer
+    if (seconds > 0) {
       const rate = (bytesDone - this.#lastBytes) / seconds;
       const weight = this.#bytesPerSecond === 0 ? 1 : 1 - Math.exp(-seconds / WINDOW_SECONDS);
       this.#bytesPerSecond += weight * (rate - this.#bytesPerSecond);
     }
-    if (bytesDone > this.#lastBytes || stage === 'opening') {
+    if (bytesDone > 0) {
       this.#lastTime = now;
       this.#lastBytes = bytesDone;
     }

@@ -31,7 +31,7 @@ const handlers: Handlers = {
       const files = 'files' in source ? source.files : await listDirectory(source.directory);
       loaded = await WebEngine.loadFiles(files, options, signal, progress);
     }
-    return loaded.facts() as Facts;
+    return { ...(loaded.facts() as Facts), adapter: await adapterName() };
   },
   chat: ([messages, options], context) => engine().chat(messages, options, onPiece(context)) as Promise<TextGeneration>,
   complete: ([prompt, options], context) => engine().complete(prompt, options, onPiece(context)) as Promise<TextGeneration>,
@@ -43,6 +43,12 @@ const handlers: Handlers = {
   logits: ([ids, allPositions]) => engine().logits(ids, allPositions) as Promise<LogitsTrace>,
   score: ([context, continuation]) => engine().score(context, continuation) as Promise<Score>,
 };
+
+/** What the browser calls the GPU; the engine's own library does not say. */
+async function adapterName(): Promise<string> {
+  const info = (await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' }))?.info;
+  return info?.description || [info?.vendor, info?.architecture].filter(Boolean).join(' ') || 'unnamed GPU';
+}
 
 /** Passes a piece on; the answer tells the engine whether to go on. */
 function onPiece<Piece>({ emit, signal }: { emit: (piece: Piece) => void; signal: AbortSignal }): (piece?: Piece) => boolean {

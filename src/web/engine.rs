@@ -287,6 +287,9 @@ impl WebEngine {
             self.session = Some(self.engine.session().await?);
         }
         let session = self.session.as_mut().expect("made above");
+        if !on_event(Event::Prompt { done: 0, total: ids.len() })? {
+            return Ok(to_js(&never_begun(ids.len()), seed, None));
+        }
         let (mut first_token_ms, mut failed) = (None, None);
         let mut watch = |event: Event| {
             if matches!(event, Event::Token(_)) {
@@ -351,6 +354,18 @@ impl Answer<'_> {
 /// Whether the caller wants more; one that throws does not.
 fn goes_on(callback: &Function, piece: &JsValue) -> bool {
     callback.call1(&JsValue::NULL, piece).is_ok_and(|answer| answer.is_truthy())
+}
+
+/// A generation that was aborted while it waited its turn.
+fn never_begun(prompt_tokens: usize) -> Generation {
+    Generation {
+        tokens: Vec::new(),
+        finish: Finish::Aborted,
+        prompt_tokens,
+        reused_tokens: 0,
+        prefill_ms: 0.0,
+        decode_ms: 0.0,
+    }
 }
 
 fn to_js(generation: &Generation, seed: u32, first_token_ms: Option<f64>) -> JsValue {
