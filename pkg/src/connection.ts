@@ -45,9 +45,8 @@ export class Connection {
         resolve: (result) => (settled(), resolve(result)),
         reject: (error) => (settled(), reject(error)),
       });
-      this.#send({ id, method, args } as Call);
-      if (signal?.aborted) abort();
-      else signal?.addEventListener('abort', abort);
+      this.#send({ id, method, args, aborted: signal?.aborted ?? false } as Call);
+      signal?.addEventListener('abort', abort);
     });
   }
 

@@ -44,7 +44,10 @@ export interface Calls {
 }
 
 export type Method = keyof Calls;
-export type Call<M extends Method = Method> = { [K in M]: { id: number; method: K; args: Calls[K]['args'] } }[M];
+/** `aborted`: it was aborted before it was sent, and is to be served as such. */
+export type Call<M extends Method = Method> = {
+  [K in M]: { id: number; method: K; args: Calls[K]['args']; aborted: boolean };
+}[M];
 
 /** Page to worker. */
 export type Request = Call | { abort: number };

@@ -79,7 +79,9 @@ let queue = Promise.resolve();
 
 scope.onmessage = ({ data: request }) => {
   if ('abort' in request) return aborts.get(request.abort)?.abort();
-  aborts.set(request.id, new AbortController());
+  const controller = new AbortController();
+  if (request.aborted) controller.abort();
+  aborts.set(request.id, controller);
   queue = queue.then(() => serve(request));
 };
 scope.addEventListener('unhandledrejection', ({ reason }) => {

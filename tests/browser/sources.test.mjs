@@ -2,16 +2,25 @@
 
 import { strict as assert } from 'node:assert';
 import { createServer } from 'node:http';
+import { fileURLToPath } from 'node:url';
 
-import { load, openBlank } from './engine.mjs';
+import { openBlank, workersGone } from './engine.mjs';
 import { browserTest } from './harness.mjs';
+import { readSafetensors } from './safetensors.mjs';
 
 const TINY_A = '/fixtures/tiny-a/';
 const WEIGHTS = /model\.safetensors$/;
+const WEIGHTS_BYTES = 1_549_064;
+const TIMEOUT_MS = 600_000;
 
-/** Logits of a short prompt: right only if every weight arrived. */
-async function fingerprint(page) {
-  return page.evaluate(async () => [...(await window.engine.logits([190, 68, 148, 175, 430, 415, 96])).logits]);
+/** The loaded model is tiny-a, every weight of it: its logits after a short prompt are official code's. */
+async function assertLoaded(page) {
+  const expected = readSafetensors(fileURLToPath(new URL('../fixtures/tiny-a/expected.safetensors', import.meta.url)));
+  const ids = [...expected['p7.tokens'].data];
+  const found = await page.evaluate(async (ids) => [...(await window.engine.logits(ids)).logits], ids);
+  assert.equal(found.length, expected['p7.logits'].shape[1]);
+  const last = expected['p7.logits'].data.slice(-found.length);
+  last.forEach((logit, i) => assert.ok(Math.abs(found[i] - logit) < 0.05, `logit ${i}: ${found[i]}, expected ${logit}`));
 }
 
 /** What loading `source` fails with. */
@@ -22,36 +31,41 @@ async function failureOf(page, source, options = {}) {
 
 const weightRequests = (server) => server.requests.filter(({ path }) => WEIGHTS.test(path));
 
-browserTest('dropped connections are taken up again where they broke', {}, async ({ page, server }) => {
-  await load(page, TINY_A);
-  const whole = await fingerprint(page);
-  const undisturbed = weightRequests(server).length;
-  const bytes = weightRequests(server).reduce((sum, request) => sum + request.bytes, 0);
-
-  for (const ignoreRange of [false, true]) {
-    server.requests.length = 0;
+for (const ignoreRange of [false, true]) {
+  const name = `dropped connections are taken up again${ignoreRange ? ', even where the server ignores Range' : ''}`;
+  browserTest(name, { timeoutMs: TIMEOUT_MS }, async ({ page, server }) => {
     Object.assign(server.faults, { path: WEIGHTS, dropAfterBytes: 600_000, drops: 2, ignoreRange });
-    await load(page, TINY_A);
+    await openBlank(page);
+    const progress = await page.evaluate(async (source) => {
+      const progress = [];
+      window.engine = await window.MobileMoE.load(source, { onProgress: (step) => progress.push(step) });
+      return progress;
+    }, TINY_A);
     assert.equal(server.faults.drops, 0, 'both connections were cut');
-    assert.deepEqual(await fingerprint(page), whole);
-    const requests = weightRequests(server);
-    assert.equal(requests.length, undisturbed + 2);
-    const resumed = requests.filter(({ range }) => range);
-    assert.ok(resumed.length >= 2 && resumed.every(({ status }) => status === (ignoreRange ? 200 : 206)));
-    const sent = requests.reduce((sum, request) => sum + request.bytes, 0);
-    if (!ignoreRange) assert.ok(sent < 1.5 * bytes, `${sent} bytes sent for a file of ${bytes}`);
-  }
-});
+    await assertLoaded(page);
 
-browserTest('a connection that never holds is given up, in bounded time', {}, async ({ page, server }) => {
+    const resumed = weightRequests(server).filter(({ range }) => range);
+    assert.ok(resumed.length >= 2 && resumed.every(({ status }) => status === (ignoreRange ? 200 : 206)));
+    const sent = weightRequests(server).reduce((sum, request) => sum + request.bytes, 0);
+    if (!ignoreRange) assert.ok(sent < 1.5 * WEIGHTS_BYTES, `${sent} bytes sent for a file of ${WEIGHTS_BYTES}`);
+
+    const weights = progress.filter(({ stage }) => stage === 'weights');
+    weights.reduce((before, { bytesDone }) => (assert.ok(bytesDone >= before), bytesDone), 0);
+    assert.deepEqual([weights.at(-1).bytesDone, weights.at(-1).bytesTotal], [WEIGHTS_BYTES, WEIGHTS_BYTES]);
+  });
+}
+
+browserTest('a connection that never holds is given up, in bounded time', { timeoutMs: TIMEOUT_MS }, async ({ page, server }) => {
   Object.assign(server.faults, { path: WEIGHTS, dropAfterBytes: 0 });
   const { code, message } = await failureOf(page, TINY_A);
   assert.equal(code, 'HttpConnection');
   assert.match(message, /model\.safetensors/);
-  assert.equal(weightRequests(server).length, 5);
+  // Five failed reads, each of which may have cost five attempts to connect.
+  const { length } = weightRequests(server);
+  assert.ok(length >= 5 && length <= 25, `${length} requests`);
 });
 
-browserTest('a server that is gone, refuses, or has no checkpoint is told apart', {}, async ({ page, server }) => {
+browserTest('a server that is gone, refuses, or has no checkpoint is told apart', { timeoutMs: TIMEOUT_MS }, async ({ page, server }) => {
   const cases = [
     ['http://127.0.0.1:9/', 'HttpConnection', /127\.0\.0\.1:9\/config\.json.*CORS/],
     ['/fixtures/nothing-here/', 'MissingFile', /config\.json/],
@@ -69,7 +83,7 @@ browserTest('a server that is gone, refuses, or has no checkpoint is told apart'
   assert.match(refused.message, /config\.json.*403.*local folder/);
 });
 
-browserTest('an HTML page in place of a file is recognised', {}, async ({ page }) => {
+browserTest('an HTML page in place of a file is recognised', { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
   const html = createServer((_, response) => {
     response.writeHead(200, { 'Content-Type': 'text/html', 'Access-Control-Allow-Origin': '*' }).end('<!doctype html>Welcome');
   });
@@ -83,7 +97,7 @@ browserTest('an HTML page in place of a file is recognised', {}, async ({ page }
   }
 });
 
-browserTest('a load can be aborted at any byte', {}, async ({ page, server }) => {
+browserTest('a load can be aborted at any byte', { timeoutMs: TIMEOUT_MS }, async ({ page, server }) => {
   Object.assign(server.faults, { path: WEIGHTS, bytesPerSecond: 200_000 });
   await openBlank(page);
   const { failure, stages, waitedMs } = await page.evaluate(async (source) => {
@@ -105,31 +119,11 @@ browserTest('a load can be aborted at any byte', {}, async ({ page, server }) =>
   assert.deepEqual([failure.code, failure.name], ['Aborted', 'AbortError']);
   assert.deepEqual(stages, ['starting', 'opening', 'weights']);
   assert.ok(waitedMs < 2000, `${waitedMs} ms from the abort to its end; the rest would have taken 7 s`);
-  assert.equal(page.workers().length, 0);
-  await load(page, '/fixtures/tiny-c/'); // the page is none the worse for it
+  await workersGone(page);
 });
 
-browserTest('progress counts bytes up to the whole', {}, async ({ page, server }) => {
-  Object.assign(server.faults, { path: WEIGHTS, bytesPerSecond: 1_000_000 });
+browserTest('picked files, a folder of them, a directory handle: the same model', { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
   await openBlank(page);
-  const progress = await page.evaluate(async (source) => {
-    const progress = [];
-    window.engine = await window.MobileMoE.load(source, { onProgress: (step) => progress.push(step) });
-    return progress;
-  }, TINY_A);
-  const weights = progress.filter(({ stage }) => stage === 'weights');
-  assert.ok(weights.length >= 5);
-  weights.reduce((before, { bytesDone }) => (assert.ok(bytesDone >= before), bytesDone), 0);
-  const last = weights.at(-1);
-  assert.equal(last.bytesDone, last.bytesTotal);
-  assert.equal(last.secondsLeft, 0);
-  const { bytesPerSecond } = weights.at(-2);
-  assert.ok(bytesPerSecond > 200_000 && bytesPerSecond < 2_000_000, `${bytesPerSecond} bytes/s at a pace of 1,000,000`);
-});
-
-browserTest('picked files, a folder of them, a directory handle: the same model', {}, async ({ page }) => {
-  await load(page, TINY_A);
-  const served = await fingerprint(page);
   for (const how of ['files', 'folder', 'handle']) {
     await page.evaluate(async ({ how, folder }) => {
       let source = await window.pick(folder);
@@ -148,14 +142,14 @@ browserTest('picked files, a folder of them, a directory handle: the same model'
         }
         source = directory;
       }
-      window.engine.dispose();
+      window.engine?.dispose();
       window.engine = await window.MobileMoE.load(source);
     }, { how, folder: TINY_A });
-    assert.deepEqual(await fingerprint(page), served, how);
+    await assertLoaded(page);
   }
 });
 
-browserTest('damaged files are refused by name', {}, async ({ page }) => {
+browserTest('damaged files are refused by name', { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
   await openBlank(page);
   const failures = await page.evaluate(async (folder) => {
     const { failure, pick, MobileMoE } = window;

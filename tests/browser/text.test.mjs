@@ -25,7 +25,7 @@ async function loadWithTokenizer(page) {
   }, FOLDER);
 }
 
-browserTest('tokenizer and chat template: every case, exactly', {}, async ({ page }) => {
+browserTest('tokenizer and chat template: every case, exactly', { timeoutMs: 600_000 }, async ({ page }) => {
   await loadWithTokenizer(page);
   const texts = cases.map(({ text }) => text);
   const found = await page.evaluate(
