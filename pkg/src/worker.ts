@@ -25,11 +25,11 @@ const handlers: Handlers = {
     emit({ stage: 'opening', bytesDone: 0, bytesTotal: 0 });
     await init();
     const progress = throttle((bytesDone: number, bytesTotal: number) => emit({ stage: 'weights', bytesDone, bytesTotal }));
-    if ('url' in source) loaded = await WebEngine.loadUrl(source.url, options, signal, progress);
-    else if ('synthetic' in source) loaded = await WebEngine.loadSynthetic(options, signal, progress);
+    if ('url' in source) loaded = await WebEngine.loadUrl(source.url, options, signal, progress, die);
+    else if ('synthetic' in source) loaded = await WebEngine.loadSynthetic(options, signal, progress, die);
     else {
       const files = 'files' in source ? source.files : await listDirectory(source.directory);
-      loaded = await WebEngine.loadFiles(files, options, signal, progress);
+      loaded = await WebEngine.loadFiles(files, options, signal, progress, die);
     }
     return { ...(loaded.facts() as Facts), adapter: await adapterName() };
   },
@@ -48,6 +48,11 @@ const handlers: Handlers = {
 async function adapterName(): Promise<string> {
   const info = (await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' }))?.info;
   return info?.description || [info?.vendor, info?.architecture].filter(Boolean).join(' ') || 'unnamed GPU';
+}
+
+/** Tells the page that nothing more can be served. */
+function die(reason: unknown): void {
+  scope.postMessage({ fatal: MobileMoEError.from(reason, 'WorkerCrashed').toWire() });
 }
 
 /** Passes a piece on; the answer tells the engine whether to go on. */
@@ -84,9 +89,7 @@ scope.onmessage = ({ data: request }) => {
   aborts.set(request.id, controller);
   queue = queue.then(() => serve(request));
 };
-scope.addEventListener('unhandledrejection', ({ reason }) => {
-  scope.postMessage({ fatal: MobileMoEError.from(reason, 'WorkerCrashed').toWire() });
-});
+scope.addEventListener('unhandledrejection', ({ reason }) => die(reason));
 
 async function serve<M extends Method>(call: Call<M>): Promise<void> {
   const { id, method, args } = call;
@@ -97,10 +100,13 @@ async function serve<M extends Method>(call: Call<M>): Promise<void> {
     scope.postMessage({ id, result }, buffersOf(result));
   } catch (thrown) {
     const error = MobileMoEError.from(thrown);
-    if (error.code === 'DeviceLost') scope.postMessage({ fatal: error.toWire() });
-    else if (thrown instanceof WebAssembly.RuntimeError) {
-      scope.postMessage({ fatal: { code: 'WorkerCrashed', message: `The engine stopped: ${error.message}. Reload the page.` } });
-    } else scope.postMessage({ id, error: error.toWire() });
+    if (error.code === 'DeviceLost') return die(error);
+    if (thrown instanceof WebAssembly.RuntimeError) {
+      return die(new MobileMoEError('WorkerCrashed', `The engine stopped: ${error.message}. Reload the page.`));
+    }
+    // A lost device shows first as commands that fail; the reason follows at once.
+    if (error.code === 'GpuCommand') await new Promise((resolve) => setTimeout(resolve, 100));
+    scope.postMessage({ id, error: error.toWire() });
   } finally {
     aborts.delete(id);
   }

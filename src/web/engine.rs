@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use js_sys::{Array, Float32Array, Function, Math, Object, Reflect, Uint32Array};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::spawn_local;
 use web_sys::AbortSignal;
 
 use super::{FileRepository, HttpRepository, WebError, WebRepository, js};
@@ -54,16 +55,18 @@ struct GenerateRequest {
 
 #[wasm_bindgen]
 impl WebEngine {
-    /// Loads from the folder at `url`. `progress(bytesDone, bytesTotal)` follows the weights.
+    /// Loads from the folder at `url`. `progress(bytesDone, bytesTotal)` follows the weights; `on_lost(error)` is called
+    /// if the device is lost later on.
     #[wasm_bindgen(js_name = loadUrl)]
     pub async fn load_url(
         url: String,
         options: JsValue,
         signal: AbortSignal,
         progress: Function,
+        on_lost: Function,
     ) -> Result<WebEngine, JsValue> {
         let repository = HttpRepository::new(&url, signal.clone()).map_err(js::to_js)?;
-        Self::load(WebRepository::Http(repository), options, signal, progress).await
+        Self::load(WebRepository::Http(repository), options, signal, progress, on_lost).await
     }
 
     /// Loads from `files`, an array of `{ name, file }`.
@@ -73,9 +76,10 @@ impl WebEngine {
         options: JsValue,
         signal: AbortSignal,
         progress: Function,
+        on_lost: Function,
     ) -> Result<WebEngine, JsValue> {
         let repository = FileRepository::new(&files, signal.clone())?;
-        Self::load(WebRepository::Files(repository), options, signal, progress).await
+        Self::load(WebRepository::Files(repository), options, signal, progress, on_lost).await
     }
 
     /// Loads the small untrained model.
@@ -84,8 +88,16 @@ impl WebEngine {
         options: JsValue,
         signal: AbortSignal,
         progress: Function,
+        on_lost: Function,
     ) -> Result<WebEngine, JsValue> {
-        Self::load(WebRepository::Memory(synth::tiny().map_err(js::to_js)?), options, signal, progress).await
+        Self::load(
+            WebRepository::Memory(synth::tiny().map_err(js::to_js)?),
+            options,
+            signal,
+            progress,
+            on_lost,
+        )
+        .await
     }
 
     async fn load(
@@ -93,14 +105,24 @@ impl WebEngine {
         options: JsValue,
         signal: AbortSignal,
         progress: Function,
+        on_lost: Function,
     ) -> Result<WebEngine, JsValue> {
         console_error_panic_hook::set_once();
         let request: LoadRequest = parse(options).map_err(js::to_js)?;
-        Self::open(repository, request, &signal, &progress).await.map_err(|error| match error {
-            // An aborted fetch may surface as whatever its reader made of it.
-            _ if signal.aborted() => js::to_js(WebError::Aborted),
-            error => js::to_js(error),
-        })
+        let engine = Self::open(repository, request, &signal, &progress)
+            .await
+            .map_err(|error| match error {
+                // An aborted fetch may surface as whatever its reader made of it.
+                _ if signal.aborted() => js::to_js(WebError::Aborted),
+                error => js::to_js(error),
+            })?;
+        let lost = engine.engine.lost();
+        spawn_local(async move {
+            if let Some(error) = lost.await {
+                let _ = on_lost.call1(&JsValue::NULL, &js::to_js(error));
+            }
+        });
+        Ok(engine)
     }
 
     async fn open(
@@ -123,19 +145,29 @@ impl WebEngine {
             chunk_tokens: request.chunk_tokens.unwrap_or(defaults.chunk_tokens),
         };
         let mut report = |bytes_done: u64, bytes_total: u64| {
-            let _ = progress.call2(&JsValue::NULL, &(bytes_done as f64).into(), &(bytes_total as f64).into());
+            let _ = progress.call2(
+                &JsValue::NULL,
+                &(bytes_done as f64).into(),
+                &(bytes_total as f64).into(),
+            );
         };
         let engine = Engine::load(&checkpoint, &options, &mut report).await?;
         if signal.aborted() {
             return Err(WebError::Aborted.into());
         }
-        Ok(WebEngine { engine, text, session: None })
+        Ok(WebEngine {
+            engine,
+            text,
+            session: None,
+        })
     }
 
     /// What was loaded and where it runs.
     pub fn facts(&self) -> Result<JsValue, JsValue> {
         let facts = self.engine.facts();
-        facts.serialize(&serde_wasm_bindgen::Serializer::json_compatible()).map_err(JsValue::from)
+        facts
+            .serialize(&serde_wasm_bindgen::Serializer::json_compatible())
+            .map_err(JsValue::from)
     }
 
     /// Answers a conversation. `on_piece(text)` gets each piece, or nothing for a token that completes no text; the
@@ -188,7 +220,11 @@ impl WebEngine {
     #[wasm_bindgen(js_name = applyChatTemplate)]
     pub fn apply_chat_template(&self, messages: JsValue, add_generation_prompt: bool) -> Result<String, JsValue> {
         let render = || {
-            let template = self.text()?.template.as_ref().ok_or(crate::text::TextError::MissingChatTemplate)?;
+            let template = self
+                .text()?
+                .template
+                .as_ref()
+                .ok_or(crate::text::TextError::MissingChatTemplate)?;
             Ok(template.render(&parse::<Vec<Message>>(messages)?, add_generation_prompt)?)
         };
         render().map_err(|error: crate::Error| js::to_js(error))
@@ -215,11 +251,16 @@ impl WebEngine {
     pub async fn score(&mut self, context: Vec<u32>, continuation: Vec<u32>) -> Result<JsValue, JsValue> {
         let score = self.engine.score(&context, &continuation).await.map_err(js::to_js)?;
         let logprobs = Float32Array::from(&score.logprobs[..]);
-        Ok(object([("logprobs", logprobs.into()), ("isGreedy", score.is_greedy.into())]))
+        Ok(object([
+            ("logprobs", logprobs.into()),
+            ("isGreedy", score.is_greedy.into()),
+        ]))
     }
 
     fn text(&self) -> Result<&Text> {
-        self.text.as_ref().ok_or_else(|| CheckpointError::MissingFile { file: TOKENIZER.into() }.into())
+        self.text
+            .as_ref()
+            .ok_or_else(|| CheckpointError::MissingFile { file: TOKENIZER.into() }.into())
     }
 
     fn ids(&self, text: &str, add_special: bool, parse_special: bool) -> Result<Vec<u32>> {
@@ -227,7 +268,9 @@ impl WebEngine {
     }
 
     fn chat_ids(&self, messages: JsValue, add_generation_prompt: bool) -> Result<Vec<u32>> {
-        Ok(self.text()?.encode_chat(&parse::<Vec<Message>>(messages)?, add_generation_prompt)?)
+        Ok(self
+            .text()?
+            .encode_chat(&parse::<Vec<Message>>(messages)?, add_generation_prompt)?)
     }
 
     fn stop_token_ids(&self) -> Vec<u32> {
@@ -287,7 +330,10 @@ impl WebEngine {
             self.session = Some(self.engine.session().await?);
         }
         let session = self.session.as_mut().expect("made above");
-        if !on_event(Event::Prompt { done: 0, total: ids.len() })? {
+        if !on_event(Event::Prompt {
+            done: 0,
+            total: ids.len(),
+        })? {
             return Ok(to_js(&never_begun(ids.len()), seed, None));
         }
         let (mut first_token_ms, mut failed) = (None, None);
@@ -347,13 +393,22 @@ impl Answer<'_> {
 
     fn emit(&mut self, text: &str) -> bool {
         self.text += text;
-        goes_on(self.on_piece, &if text.is_empty() { JsValue::UNDEFINED } else { text.into() })
+        goes_on(
+            self.on_piece,
+            &if text.is_empty() {
+                JsValue::UNDEFINED
+            } else {
+                text.into()
+            },
+        )
     }
 }
 
 /// Whether the caller wants more; one that throws does not.
 fn goes_on(callback: &Function, piece: &JsValue) -> bool {
-    callback.call1(&JsValue::NULL, piece).is_ok_and(|answer| answer.is_truthy())
+    callback
+        .call1(&JsValue::NULL, piece)
+        .is_ok_and(|answer| answer.is_truthy())
 }
 
 /// A generation that was aborted while it waited its turn.
@@ -370,7 +425,11 @@ fn never_begun(prompt_tokens: usize) -> Generation {
 
 fn to_js(generation: &Generation, seed: u32, first_token_ms: Option<f64>) -> JsValue {
     let steps = generation.tokens.len().saturating_sub(1) as f64;
-    let rate = if steps > 0.0 && generation.decode_ms > 0.0 { steps * 1e3 / generation.decode_ms } else { 0.0 };
+    let rate = if steps > 0.0 && generation.decode_ms > 0.0 {
+        steps * 1e3 / generation.decode_ms
+    } else {
+        0.0
+    };
     let finish = match generation.finish {
         Finish::Stop => "stop",
         Finish::Length => "length",
@@ -404,8 +463,12 @@ fn check_webgpu() -> Result<(), WebError> {
 }
 
 fn parse<T: DeserializeOwned>(value: JsValue) -> Result<T> {
-    serde_wasm_bindgen::from_value(value)
-        .map_err(|error| WebError::BadOptions { detail: error.to_string() }.into())
+    serde_wasm_bindgen::from_value(value).map_err(|error| {
+        WebError::BadOptions {
+            detail: error.to_string(),
+        }
+        .into()
+    })
 }
 
 fn object<const N: usize>(fields: [(&str, JsValue); N]) -> JsValue {

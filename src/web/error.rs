@@ -7,7 +7,11 @@ pub enum WebError {
     #[error("\"{url}\" is not a URL of a checkpoint's folder: {detail}")]
     BadUrl { url: String, detail: String },
     #[error("{url}: the server answered HTTP {status}{hint}")]
-    HttpStatus { url: String, status: u16, hint: &'static str },
+    HttpStatus {
+        url: String,
+        status: u16,
+        hint: &'static str,
+    },
     #[error(
         "{url}: no connection after {attempts} attempts ({detail}); is the server up, and does it allow this page by CORS?"
     )]
@@ -18,10 +22,17 @@ pub enum WebError {
     HttpLength { url: String },
     #[error("{url}: asked for bytes from {expected} on, the server sent bytes from {found} on")]
     HttpRange { url: String, expected: u64, found: u64 },
-    #[error("{url}: byte {offset_bytes} is needed again, but the server ignores Range requests and would send all before it")]
+    #[error(
+        "{url}: byte {offset_bytes} is needed again, but the server ignores Range requests and would send all before it"
+    )]
     HttpNoRange { url: String, offset_bytes: u64 },
     #[error("{url}: the file changed while it was read ({what} was {expected}, is {found})")]
-    HttpChanged { url: String, what: &'static str, expected: String, found: String },
+    HttpChanged {
+        url: String,
+        what: &'static str,
+        expected: String,
+        found: String,
+    },
     #[error("{url}: more than {limit_bytes} bytes, too large for a configuration or tokenizer file")]
     HttpTooLarge { url: String, limit_bytes: usize },
     #[error("{file}: cannot be read ({detail}); pick the folder again")]

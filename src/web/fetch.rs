@@ -39,7 +39,10 @@ impl HttpRepository {
     /// `base` is the folder's absolute URL; its query, if any, goes with every file. A bare Hugging Face model page stands
     /// for its main revision. Aborting `signal` ends every request.
     pub fn new(base: &str, signal: AbortSignal) -> Result<Self> {
-        let bad = |detail: &str| WebError::BadUrl { url: base.into(), detail: detail.into() };
+        let bad = |detail: &str| WebError::BadUrl {
+            url: base.into(),
+            detail: detail.into(),
+        };
         let base = Url::new(base).map_err(|thrown| bad(&js::message(&thrown)))?;
         if !matches!(base.protocol().as_str(), "http:" | "https:") {
             return Err(bad("expected http or https").into());
@@ -65,11 +68,19 @@ impl Repository for HttpRepository {
     type Source = HttpFile;
 
     async fn open(&self, file: &str) -> Result<Option<HttpFile>> {
-        let request = Request { url: self.url(file), signal: self.signal.clone() };
+        let request = Request {
+            url: self.url(file),
+            signal: self.signal.clone(),
+        };
         if file.ends_with(".safetensors") {
             Ok(StreamedFile::open(request).await?.map(HttpFile::Streamed))
         } else {
-            Ok(request.whole().await?.map(|bytes| HttpFile::Whole(WholeFile { url: request.url, bytes })))
+            Ok(request.whole().await?.map(|bytes| {
+                HttpFile::Whole(WholeFile {
+                    url: request.url,
+                    bytes,
+                })
+            }))
         }
     }
 }
@@ -108,7 +119,10 @@ impl ByteSource for WholeFile {
     }
 
     async fn read(&self, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
-        let wanted = self.bytes.get(offset_bytes as usize..).and_then(|rest| rest.get(..out.len()));
+        let wanted = self
+            .bytes
+            .get(offset_bytes as usize..)
+            .and_then(|rest| rest.get(..out.len()));
         let wanted = wanted.ok_or_else(|| end_of_file(&self.url, offset_bytes, out.len(), self.len_bytes()))?;
         out.copy_from_slice(wanted);
         Ok(())
@@ -129,14 +143,24 @@ pub struct StreamedFile {
 
 impl StreamedFile {
     async fn open(request: Request) -> Result<Option<Self>> {
-        let Some(mut opened) = request.connect(None).await? else { return Ok(None) };
+        let Some(mut opened) = request.connect(None).await? else {
+            return Ok(None);
+        };
         if opened.len_bytes.is_none() {
             // Sent in chunks or compressed: a Range request is answered with a length and as it is.
             opened = request.connect(Some(0)).await?.ok_or_else(|| request.vanished())?;
         }
-        let len_bytes = opened.len_bytes.ok_or_else(|| WebError::HttpLength { url: request.url.clone() })?;
+        let len_bytes = opened.len_bytes.ok_or_else(|| WebError::HttpLength {
+            url: request.url.clone(),
+        })?;
         let (etag, body) = (opened.etag, Cell::new(Some(opened.body)));
-        Ok(Some(StreamedFile { request, len_bytes, etag, ignores_range: Cell::new(false), body }))
+        Ok(Some(StreamedFile {
+            request,
+            len_bytes,
+            etag,
+            ignores_range: Cell::new(false),
+            body,
+        }))
     }
 
     async fn read(&self, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
@@ -147,7 +171,11 @@ impl StreamedFile {
         while filled < out.len() {
             self.request.check_abort()?;
             let at = offset_bytes + filled as u64;
-            let reach = if self.ignores_range.get() { u64::MAX } else { MAX_SKIP_BYTES };
+            let reach = if self.ignores_range.get() {
+                u64::MAX
+            } else {
+                MAX_SKIP_BYTES
+            };
             let mut body = match self.body.take() {
                 Some(body) if body.at <= at && at - body.at <= reach => body,
                 _ => self.reopen(at, dropped).await?,
@@ -170,12 +198,26 @@ impl StreamedFile {
     async fn reopen(&self, at: u64, dropped: bool) -> Result<Body> {
         let url = || self.request.url.clone();
         if self.ignores_range.get() && !dropped && at > MAX_REREAD_BYTES {
-            return Err(WebError::HttpNoRange { url: url(), offset_bytes: at }.into());
+            return Err(WebError::HttpNoRange {
+                url: url(),
+                offset_bytes: at,
+            }
+            .into());
         }
-        let opened = self.request.connect(Some(at)).await?.ok_or_else(|| self.request.vanished())?;
+        let opened = self
+            .request
+            .connect(Some(at))
+            .await?
+            .ok_or_else(|| self.request.vanished())?;
         let changed = |what, expected: &dyn ToString, found: &dyn ToString| {
             let (expected, found) = (expected.to_string(), found.to_string());
-            Err(WebError::HttpChanged { url: url(), what, expected, found }.into())
+            Err(WebError::HttpChanged {
+                url: url(),
+                what,
+                expected,
+                found,
+            }
+            .into())
         };
         if let Some(found) = opened.len_bytes
             && found != self.len_bytes
@@ -190,10 +232,19 @@ impl StreamedFile {
         if opened.body.at != at {
             self.ignores_range.set(true);
             if opened.body.at != 0 {
-                return Err(WebError::HttpRange { url: url(), expected: at, found: opened.body.at }.into());
+                return Err(WebError::HttpRange {
+                    url: url(),
+                    expected: at,
+                    found: opened.body.at,
+                }
+                .into());
             }
             if !dropped && at > MAX_REREAD_BYTES {
-                return Err(WebError::HttpNoRange { url: url(), offset_bytes: at }.into());
+                return Err(WebError::HttpNoRange {
+                    url: url(),
+                    offset_bytes: at,
+                }
+                .into());
             }
         }
         Ok(opened.body)
@@ -254,26 +305,45 @@ impl Request {
             return Err(WebError::HttpHtml { url: self.url.clone() }.into());
         }
         let encoded = header("content-encoding").is_some_and(|encoding| encoding != "identity");
-        let content_length = header("content-length").and_then(|text| text.parse::<u64>().ok()).filter(|_| !encoded);
+        let content_length = header("content-length")
+            .and_then(|text| text.parse::<u64>().ok())
+            .filter(|_| !encoded);
         let (at, len_bytes) = if response.status() == 206 {
             // Content-Range may be hidden from a page of another origin; then the answer is taken to be what was asked for.
             let range = header("content-range").and_then(|text| parse_content_range(&text));
             let at = range.map_or(from.unwrap_or(0), |(at, _)| at);
-            (at, range.and_then(|(_, total)| total).or(content_length.map(|rest| at + rest)))
+            (
+                at,
+                range
+                    .and_then(|(_, total)| total)
+                    .or(content_length.map(|rest| at + rest)),
+            )
         } else {
             (0, content_length)
         };
-        let stream = response.body().ok_or_else(|| WebError::HttpLength { url: self.url.clone() })?;
+        let stream = response
+            .body()
+            .ok_or_else(|| WebError::HttpLength { url: self.url.clone() })?;
         let reader = stream.get_reader().unchecked_into();
-        let body = Body { reader, chunk: Uint8Array::new_with_length(0), at };
-        Ok(Opened { len_bytes, etag: header("etag"), body })
+        let body = Body {
+            reader,
+            chunk: Uint8Array::new_with_length(0),
+            at,
+        };
+        Ok(Opened {
+            len_bytes,
+            etag: header("etag"),
+            body,
+        })
     }
 
     /// The whole file in memory.
     async fn whole(&self) -> Result<Option<Vec<u8>>> {
         let mut failures = 0;
         'attempt: loop {
-            let Some(opened) = self.connect(None).await? else { return Ok(None) };
+            let Some(opened) = self.connect(None).await? else {
+                return Ok(None);
+            };
             let mut bytes = Vec::with_capacity(opened.len_bytes.unwrap_or(0).min(MAX_WHOLE_BYTES as u64) as usize);
             loop {
                 match opened.body.next_chunk().await {
@@ -282,7 +352,11 @@ impl Request {
                         let start = bytes.len();
                         if start + chunk.length() as usize > MAX_WHOLE_BYTES {
                             let url = self.url.clone();
-                            return Err(WebError::HttpTooLarge { url, limit_bytes: MAX_WHOLE_BYTES }.into());
+                            return Err(WebError::HttpTooLarge {
+                                url,
+                                limit_bytes: MAX_WHOLE_BYTES,
+                            }
+                            .into());
                         }
                         bytes.resize(start + chunk.length() as usize, 0);
                         chunk.copy_to(&mut bytes[start..]);
@@ -299,7 +373,11 @@ impl Request {
     }
 
     fn check_abort(&self) -> Result<()> {
-        if self.signal.aborted() { Err(WebError::Aborted.into()) } else { Ok(()) }
+        if self.signal.aborted() {
+            Err(WebError::Aborted.into())
+        } else {
+            Ok(())
+        }
     }
 
     /// Waits before the next attempt, or gives up.
@@ -307,7 +385,12 @@ impl Request {
         const STEP_MS: i32 = 50;
         self.check_abort()?;
         if failures >= MAX_ATTEMPTS {
-            return Err(WebError::HttpConnection { url: self.url.clone(), attempts: failures, detail }.into());
+            return Err(WebError::HttpConnection {
+                url: self.url.clone(),
+                attempts: failures,
+                detail,
+            }
+            .into());
         }
         for _ in 0..(FIRST_BACKOFF_MS << (failures - 1)) / STEP_MS {
             js::sleep_ms(STEP_MS).await;
@@ -324,11 +407,19 @@ impl Request {
             416 => ": the file is shorter than before",
             _ => "",
         };
-        WebError::HttpStatus { url: self.url.clone(), status, hint }
+        WebError::HttpStatus {
+            url: self.url.clone(),
+            status,
+            hint,
+        }
     }
 
     fn vanished(&self) -> WebError {
-        WebError::HttpStatus { url: self.url.clone(), status: 404, hint: ": the file was there before" }
+        WebError::HttpStatus {
+            url: self.url.clone(),
+            status: 404,
+            hint: ": the file was there before",
+        }
     }
 }
 
@@ -349,7 +440,9 @@ impl Body {
         }
         let skip = (from - self.at) as u32;
         let count = out.len().min((self.chunk.length() - skip) as usize);
-        self.chunk.subarray(skip, skip + count as u32).copy_to(&mut out[..count]);
+        self.chunk
+            .subarray(skip, skip + count as u32)
+            .copy_to(&mut out[..count]);
         self.chunk = self.chunk.subarray(skip + count as u32, self.chunk.length());
         self.at = from + count as u64;
         Ok(count)
@@ -362,7 +455,11 @@ impl Body {
         };
         let result = outcome.map_err(|thrown| js::message(&thrown))?;
         let field = |name: &str| Reflect::get(&result, &name.into()).map_err(|thrown| js::message(&thrown));
-        Ok(if field("done")?.is_truthy() { None } else { Some(field("value")?.unchecked_into()) })
+        Ok(if field("done")?.is_truthy() {
+            None
+        } else {
+            Some(field("value")?.unchecked_into())
+        })
     }
 }
 

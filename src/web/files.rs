@@ -25,7 +25,10 @@ impl FileRepository {
             let file = js_sys::Reflect::get(&entry, &"file".into())?;
             Ok((name.as_string().unwrap_or_default(), file.dyn_into()?))
         };
-        Ok(FileRepository { files: files.iter().map(named).collect::<Result<_, _>>()?, signal })
+        Ok(FileRepository {
+            files: files.iter().map(named).collect::<Result<_, _>>()?,
+            signal,
+        })
     }
 }
 
@@ -34,7 +37,11 @@ impl Repository for FileRepository {
 
     async fn open(&self, file: &str) -> Result<Option<PickedFile>> {
         let found = self.files.iter().find(|(name, _)| name == file);
-        Ok(found.map(|(name, file)| PickedFile { name: name.clone(), file: file.clone(), signal: self.signal.clone() }))
+        Ok(found.map(|(name, file)| PickedFile {
+            name: name.clone(),
+            file: file.clone(),
+            signal: self.signal.clone(),
+        }))
     }
 }
 
@@ -55,8 +62,14 @@ impl ByteSource for PickedFile {
             return Err(WebError::Aborted.into());
         }
         let end_bytes = offset_bytes + out.len() as u64;
-        let unreadable = |thrown: JsValue| WebError::FileRead { file: self.name.clone(), detail: js::message(&thrown) };
-        let blob = self.file.slice_with_f64_and_f64(offset_bytes as f64, end_bytes as f64).map_err(unreadable)?;
+        let unreadable = |thrown: JsValue| WebError::FileRead {
+            file: self.name.clone(),
+            detail: js::message(&thrown),
+        };
+        let blob = self
+            .file
+            .slice_with_f64_and_f64(offset_bytes as f64, end_bytes as f64)
+            .map_err(unreadable)?;
         let bytes = Uint8Array::new(&JsFuture::from(blob.array_buffer()).await.map_err(unreadable)?);
         if bytes.length() as usize != out.len() {
             return Err(end_of_file(&self.name, offset_bytes, out.len(), self.len_bytes()));

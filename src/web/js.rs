@@ -34,7 +34,9 @@ pub fn now_ms() -> f64 {
 /// Resolves after `ms`.
 pub async fn sleep_ms(ms: i32) {
     let timer = Promise::new(&mut |resolve, _| {
-        worker().set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, ms).unwrap_throw();
+        worker()
+            .set_timeout_with_callback_and_timeout_and_arguments_0(&resolve, ms)
+            .unwrap_throw();
     });
     JsFuture::from(timer).await.unwrap_throw();
 }

@@ -291,6 +291,11 @@ browserTest('a lost device rejects everything that waits, and loading again work
   await page.workers()[0].evaluate(() => void setTimeout(() => globalThis.device.destroy(), 500));
   assert.deepEqual(await waiting, ['DeviceLost', 'DeviceLost', 'DeviceLost']);
 
+  // Idle, too: nobody has to ask.
+  await load(page, TINY_A);
+  await page.workers()[0].evaluate(() => void globalThis.device.destroy());
+  assert.equal(await page.evaluate(async () => (await window.engine.lost).code), 'DeviceLost');
+
   await load(page, TINY_A);
   const count = await page.evaluate(async () => (await window.engine.generateTokens([1], { maxTokens: 3 }).result).tokens.length);
   assert.equal(count, 3);
