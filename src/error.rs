@@ -18,6 +18,9 @@ pub enum Error {
     Gpu(#[from] GpuError),
     #[error(transparent)]
     Request(#[from] RequestError),
+    #[cfg(target_arch = "wasm32")]
+    #[error(transparent)]
+    Web(#[from] crate::web::WebError),
 }
 
 impl Error {
@@ -29,6 +32,8 @@ impl Error {
             Error::Text(error) => error.code(),
             Error::Gpu(error) => error.code(),
             Error::Request(error) => error.code(),
+            #[cfg(target_arch = "wasm32")]
+            Error::Web(error) => error.code(),
         }
     }
 }

@@ -13,6 +13,7 @@ pub use session::Session;
 use crate::{
     ModelConfig, Result,
     checkpoint::{Checkpoint, Repository},
+    gpu::GpuError,
     kernels::KvFormat,
     model::{Model, ModelOptions},
 };
@@ -115,6 +116,11 @@ impl Engine {
             experts: config.experts,
             experts_per_token: config.experts_per_token,
         }
+    }
+
+    /// Resolves when the device is lost, see [`Gpu::lost`](crate::gpu::Gpu::lost).
+    pub fn lost(&self) -> impl Future<Output = Option<GpuError>> + use<> {
+        self.model.gpu.lost()
     }
 
     /// An empty conversation.

@@ -4,6 +4,7 @@ mod kernel;
 
 use std::sync::{Arc, Mutex};
 
+use futures_channel::oneshot;
 pub use kernel::{Access, Dispatch, Kernel, constant};
 
 /// What can go wrong on the way to, or on, the GPU.
@@ -61,6 +62,8 @@ pub struct Gpu {
     pub info: wgpu::AdapterInfo,
     /// The first failure the device reported on its own: once set, nothing it computes can be trusted.
     failure: Arc<Mutex<Option<Failure>>>,
+    /// Gets the reason when the device is lost.
+    loss: Mutex<Option<oneshot::Receiver<String>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -112,13 +115,20 @@ impl Gpu {
 
         let failure = Arc::new(Mutex::new(None));
         let lost = failure.clone();
+        let (loss_sender, loss) = oneshot::channel();
+        let loss_sender = Mutex::new(Some(loss_sender));
         device.set_device_lost_callback(move |reason, message| {
             let message = if message.is_empty() {
                 format!("{reason:?}")
             } else {
                 message
             };
-            lost.lock().unwrap().get_or_insert(Failure::Lost(message));
+            // Commands fail on a device that is gone: the loss is what to report.
+            *lost.lock().unwrap() = Some(Failure::Lost(message.clone()));
+            if let Some(sender) = loss_sender.lock().unwrap().take() {
+                // Nobody may be listening.
+                let _ = sender.send(message);
+            }
         });
         let refused = failure.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -132,7 +142,15 @@ impl Gpu {
             queue,
             info,
             failure,
+            loss: Mutex::new(Some(loss)),
         })
+    }
+
+    /// Resolves when the device is lost, even while nothing is asked of it; to `None` if it never was, or if somebody
+    /// else listens already.
+    pub fn lost(&self) -> impl Future<Output = Option<GpuError>> + use<> {
+        let loss = self.loss.lock().unwrap().take();
+        async move { loss?.await.ok().map(GpuError::DeviceLost) }
     }
 
     /// Fails if the device was lost or has refused a command since it was opened.
@@ -173,7 +191,7 @@ impl Gpu {
 
     /// Starts mapping a staging buffer; await the result to have its contents.
     pub fn map(&self, staging: &wgpu::Buffer) -> Mapping {
-        let (sender, receiver) = futures_channel::oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
             // The receiver is gone only if the caller gave up waiting.
             let _ = sender.send(result);
@@ -210,7 +228,7 @@ impl Gpu {
 
     /// Waits until the GPU has done all that was submitted, so that memory held by pending uploads is free again.
     pub async fn idle(&self) -> Result<(), GpuError> {
-        let (sender, receiver) = futures_channel::oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         self.queue.submit([]);
         self.queue.on_submitted_work_done(move || {
             let _ = sender.send(());
@@ -238,7 +256,7 @@ impl Gpu {
         Ok(made)
     }
 
-    async fn wait<T>(&self, receiver: futures_channel::oneshot::Receiver<T>) -> Result<T, GpuError> {
+    async fn wait<T>(&self, receiver: oneshot::Receiver<T>) -> Result<T, GpuError> {
         // The browser's event loop delivers by itself; natively somebody has to ask.
         #[cfg(not(target_arch = "wasm32"))]
         self.device
@@ -255,7 +273,7 @@ impl Gpu {
 /// A read-back under way.
 pub struct Mapping {
     staging: wgpu::Buffer,
-    receiver: futures_channel::oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
+    receiver: oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
 }
 
 /// The adapter that `WGPU_ADAPTER_NAME` names (natively), else the fastest one.

@@ -1,1 +1,14 @@
+//! The browser's side: where bytes come from, and the class that the package's worker drives.
 
+mod engine;
+mod error;
+mod fetch;
+mod files;
+mod js;
+mod repository;
+
+pub use engine::WebEngine;
+pub use error::WebError;
+pub use fetch::{HttpFile, HttpRepository};
+pub use files::{FileRepository, PickedFile};
+pub use repository::{WebRepository, WebSource};

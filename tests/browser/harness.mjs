@@ -41,12 +41,12 @@ const DEFAULT_TIMEOUT_MS = 120_000;
  * @param {string} name
  * @param {{ expectedProblems?: RegExp[], timeoutMs?: number, viewport?: { width: number, height: number } }} options
  *   `expectedProblems`: errors that the test provokes. One that does not come fails the test as well.
- * @param {(stage: Stage) => Promise<void>} body
+ * @param {(stage: Stage, t: import('node:test').TestContext) => Promise<void>} body `t.test` declares parts of it
  */
 export function browserTest(name, options, body) {
   const { expectedProblems = [], timeoutMs = DEFAULT_TIMEOUT_MS } = options;
-  test(name, { timeout: timeoutMs }, () => withBrowser(options, async (stage) => {
-    await body(stage);
+  test(name, { timeout: timeoutMs }, (t) => withBrowser(options, async (stage) => {
+    await body(stage, t);
     const unexpected = stage.problems.filter((problem) => !expectedProblems.some((pattern) => pattern.test(problem)));
     assert.deepEqual(unexpected, [], 'the page threw or logged an error');
     for (const pattern of expectedProblems) {

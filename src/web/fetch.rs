@@ -1,0 +1,481 @@
+//! A checkpoint behind a URL: weights as one streaming fetch a file, everything else read whole.
+//!
+//! A weights file is fetched once and read forward as its bytes arrive. The fetch is opened anew, from the byte needed,
+//! when a read jumps or the connection drops; what a reopened file says of itself must match what it said first.
+
+use std::cell::Cell;
+
+use js_sys::{Promise, Reflect, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::{JsFuture, spawn_local};
+use web_sys::{AbortSignal, Headers, ReadableStreamDefaultReader, RequestInit, Response, Url};
+
+use super::{WebError, js};
+use crate::{
+    Result,
+    checkpoint::{ByteSource, Repository, end_of_file},
+};
+
+/// Consecutive failures after which a request counts as failed; bytes that arrive start the count anew.
+const MAX_ATTEMPTS: u32 = 5;
+/// Wait before the second attempt; doubled for each further one.
+const FIRST_BACKOFF_MS: i32 = 250;
+/// A connection that sends nothing for this long counts as dropped.
+const STALL_TIMEOUT_MS: i32 = 30_000;
+/// A forward jump up to this far is read over instead of costing a new request.
+const MAX_SKIP_BYTES: u64 = 1 << 20;
+/// Without Range support, how far into the file a jump may make us read again from the start.
+const MAX_REREAD_BYTES: u64 = 64 << 20;
+/// Upper bound for files read whole; a Llama-3 `tokenizer.json` is 17 MB.
+const MAX_WHOLE_BYTES: usize = 128 << 20;
+
+/// A folder on a web server.
+pub struct HttpRepository {
+    base: Url,
+    signal: AbortSignal,
+}
+
+impl HttpRepository {
+    /// `base` is the folder's absolute URL; its query, if any, goes with every file. A bare Hugging Face model page stands
+    /// for its main revision. Aborting `signal` ends every request.
+    pub fn new(base: &str, signal: AbortSignal) -> Result<Self> {
+        let bad = |detail: &str| WebError::BadUrl {
+            url: base.into(),
+            detail: detail.into(),
+        };
+        let base = Url::new(base).map_err(|thrown| bad(&js::message(&thrown)))?;
+        if !matches!(base.protocol().as_str(), "http:" | "https:") {
+            return Err(bad("expected http or https").into());
+        }
+        let path = base.pathname();
+        let path = path.strip_suffix("config.json").unwrap_or(&path).trim_end_matches('/');
+        if base.hostname() == "huggingface.co" && path.split('/').count() == 3 {
+            base.set_pathname(&format!("{path}/resolve/main"));
+        } else {
+            base.set_pathname(path);
+        }
+        Ok(HttpRepository { base, signal })
+    }
+
+    fn url(&self, file: &str) -> String {
+        let url = Url::new(&self.base.href()).expect("parsed before");
+        url.set_pathname(&format!("{}/{file}", self.base.pathname().trim_end_matches('/')));
+        url.href()
+    }
+}
+
+impl Repository for HttpRepository {
+    type Source = HttpFile;
+
+    async fn open(&self, file: &str) -> Result<Option<HttpFile>> {
+        let request = Request {
+            url: self.url(file),
+            signal: self.signal.clone(),
+        };
+        if file.ends_with(".safetensors") {
+            Ok(StreamedFile::open(request).await?.map(HttpFile::Streamed))
+        } else {
+            Ok(request.whole().await?.map(|bytes| {
+                HttpFile::Whole(WholeFile {
+                    url: request.url,
+                    bytes,
+                })
+            }))
+        }
+    }
+}
+
+/// One file of a web server's folder.
+pub enum HttpFile {
+    Whole(WholeFile),
+    Streamed(StreamedFile),
+}
+
+impl ByteSource for HttpFile {
+    fn len_bytes(&self) -> u64 {
+        match self {
+            HttpFile::Whole(file) => file.len_bytes(),
+            HttpFile::Streamed(file) => file.len_bytes,
+        }
+    }
+
+    async fn read(&self, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
+        match self {
+            HttpFile::Whole(file) => file.read(offset_bytes, out).await,
+            HttpFile::Streamed(file) => file.read(offset_bytes, out).await,
+        }
+    }
+}
+
+/// A small file, in memory.
+pub struct WholeFile {
+    url: String,
+    bytes: Vec<u8>,
+}
+
+impl ByteSource for WholeFile {
+    fn len_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    async fn read(&self, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
+        let wanted = self
+            .bytes
+            .get(offset_bytes as usize..)
+            .and_then(|rest| rest.get(..out.len()));
+        let wanted = wanted.ok_or_else(|| end_of_file(&self.url, offset_bytes, out.len(), self.len_bytes()))?;
+        out.copy_from_slice(wanted);
+        Ok(())
+    }
+}
+
+/// A weights file, read forward as it arrives.
+pub struct StreamedFile {
+    request: Request,
+    len_bytes: u64,
+    /// The server's name for this version of the file, if it tells one.
+    etag: Option<String>,
+    /// Set when the server answered a Range request with the whole file.
+    ignores_range: Cell<bool>,
+    /// Taken out while a read is under way.
+    body: Cell<Option<Body>>,
+}
+
+impl StreamedFile {
+    async fn open(request: Request) -> Result<Option<Self>> {
+        let Some(mut opened) = request.connect(None).await? else {
+            return Ok(None);
+        };
+        if opened.len_bytes.is_none() {
+            // Sent in chunks or compressed: a Range request is answered with a length and as it is.
+            opened = request.connect(Some(0)).await?.ok_or_else(|| request.vanished())?;
+        }
+        let len_bytes = opened.len_bytes.ok_or_else(|| WebError::HttpLength {
+            url: request.url.clone(),
+        })?;
+        let (etag, body) = (opened.etag, Cell::new(Some(opened.body)));
+        Ok(Some(StreamedFile {
+            request,
+            len_bytes,
+            etag,
+            ignores_range: Cell::new(false),
+            body,
+        }))
+    }
+
+    async fn read(&self, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
+        if offset_bytes.saturating_add(out.len() as u64) > self.len_bytes {
+            return Err(end_of_file(&self.request.url, offset_bytes, out.len(), self.len_bytes));
+        }
+        let (mut filled, mut failures, mut dropped) = (0, 0, false);
+        while filled < out.len() {
+            self.request.check_abort()?;
+            let at = offset_bytes + filled as u64;
+            let reach = if self.ignores_range.get() {
+                u64::MAX
+            } else {
+                MAX_SKIP_BYTES
+            };
+            let mut body = match self.body.take() {
+                Some(body) if body.at <= at && at - body.at <= reach => body,
+                _ => self.reopen(at, dropped).await?,
+            };
+            match body.read(at, &mut out[filled..]).await {
+                Ok(count) => {
+                    (filled, failures) = (filled + count, 0);
+                    self.body.set(Some(body));
+                }
+                Err(detail) => {
+                    (failures, dropped) = (failures + 1, true);
+                    self.request.back_off(failures, detail).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A body to read byte `at` from. `dropped`: the last connection broke, so reading again is no fault of the reader.
+    async fn reopen(&self, at: u64, dropped: bool) -> Result<Body> {
+        let url = || self.request.url.clone();
+        if self.ignores_range.get() && !dropped && at > MAX_REREAD_BYTES {
+            return Err(WebError::HttpNoRange {
+                url: url(),
+                offset_bytes: at,
+            }
+            .into());
+        }
+        let opened = self
+            .request
+            .connect(Some(at))
+            .await?
+            .ok_or_else(|| self.request.vanished())?;
+        let changed = |what, expected: &dyn ToString, found: &dyn ToString| {
+            let (expected, found) = (expected.to_string(), found.to_string());
+            Err(WebError::HttpChanged {
+                url: url(),
+                what,
+                expected,
+                found,
+            }
+            .into())
+        };
+        if let Some(found) = opened.len_bytes
+            && found != self.len_bytes
+        {
+            return changed("its length", &self.len_bytes, &found);
+        }
+        if let (Some(expected), Some(found)) = (&self.etag, &opened.etag)
+            && expected != found
+        {
+            return changed("its ETag", expected, found);
+        }
+        if opened.body.at != at {
+            self.ignores_range.set(true);
+            if opened.body.at != 0 {
+                return Err(WebError::HttpRange {
+                    url: url(),
+                    expected: at,
+                    found: opened.body.at,
+                }
+                .into());
+            }
+            if !dropped && at > MAX_REREAD_BYTES {
+                return Err(WebError::HttpNoRange {
+                    url: url(),
+                    offset_bytes: at,
+                }
+                .into());
+            }
+        }
+        Ok(opened.body)
+    }
+}
+
+/// An answer whose body has not been read yet.
+struct Opened {
+    /// Length of the whole file, where the server tells it.
+    len_bytes: Option<u64>,
+    etag: Option<String>,
+    body: Body,
+}
+
+struct Request {
+    url: String,
+    signal: AbortSignal,
+}
+
+impl Request {
+    /// Asks for the file, from byte `from` on if given; `None` if it does not exist. Tries again where that may help.
+    async fn connect(&self, from: Option<u64>) -> Result<Option<Opened>> {
+        let mut failures = 0;
+        loop {
+            self.check_abort()?;
+            let detail = match self.fetch(from).await {
+                Err(thrown) => js::message(&thrown),
+                Ok(response) => match response.status() {
+                    200 | 206 => return self.opened(&response, from).map(Some),
+                    404 | 410 => return Ok(None),
+                    status @ (408 | 429 | 500..=599) if failures + 1 < MAX_ATTEMPTS => format!("HTTP {status}"),
+                    status => return Err(self.refused(status).into()),
+                },
+            };
+            failures += 1;
+            self.back_off(failures, detail).await?;
+        }
+    }
+
+    async fn fetch(&self, from: Option<u64>) -> Result<Response, JsValue> {
+        let init = RequestInit::new();
+        init.set_signal(Some(&self.signal));
+        if let Some(from) = from {
+            let headers = Headers::new()?;
+            headers.set("Range", &format!("bytes={from}-"))?;
+            init.set_headers(&headers);
+        }
+        let answer = js::worker().fetch_with_str_and_init(&self.url, &init);
+        match js::settle_within(answer, STALL_TIMEOUT_MS).await {
+            Some(outcome) => outcome?.dyn_into(),
+            None => Err("the server does not answer".into()),
+        }
+    }
+
+    fn opened(&self, response: &Response, from: Option<u64>) -> Result<Opened> {
+        let header = |name: &str| response.headers().get(name).ok().flatten();
+        if header("content-type").is_some_and(|kind| kind.starts_with("text/html")) {
+            return Err(WebError::HttpHtml { url: self.url.clone() }.into());
+        }
+        let encoded = header("content-encoding").is_some_and(|encoding| encoding != "identity");
+        let content_length = header("content-length")
+            .and_then(|text| text.parse::<u64>().ok())
+            .filter(|_| !encoded);
+        let (at, len_bytes) = if response.status() == 206 {
+            // Content-Range may be hidden from a page of another origin; then the answer is taken to be what was asked for.
+            let range = header("content-range").and_then(|text| parse_content_range(&text));
+            let at = range.map_or(from.unwrap_or(0), |(at, _)| at);
+            (
+                at,
+                range
+                    .and_then(|(_, total)| total)
+                    .or(content_length.map(|rest| at + rest)),
+            )
+        } else {
+            (0, content_length)
+        };
+        let stream = response
+            .body()
+            .ok_or_else(|| WebError::HttpLength { url: self.url.clone() })?;
+        let reader = stream.get_reader().unchecked_into();
+        let body = Body {
+            reader,
+            chunk: Uint8Array::new_with_length(0),
+            at,
+        };
+        Ok(Opened {
+            len_bytes,
+            etag: header("etag"),
+            body,
+        })
+    }
+
+    /// The whole file in memory.
+    async fn whole(&self) -> Result<Option<Vec<u8>>> {
+        let mut failures = 0;
+        'attempt: loop {
+            let Some(opened) = self.connect(None).await? else {
+                return Ok(None);
+            };
+            let mut bytes = Vec::with_capacity(opened.len_bytes.unwrap_or(0).min(MAX_WHOLE_BYTES as u64) as usize);
+            loop {
+                match opened.body.next_chunk().await {
+                    Ok(None) => return Ok(Some(bytes)),
+                    Ok(Some(chunk)) => {
+                        let start = bytes.len();
+                        if start + chunk.length() as usize > MAX_WHOLE_BYTES {
+                            let url = self.url.clone();
+                            return Err(WebError::HttpTooLarge {
+                                url,
+                                limit_bytes: MAX_WHOLE_BYTES,
+                            }
+                            .into());
+                        }
+                        bytes.resize(start + chunk.length() as usize, 0);
+                        chunk.copy_to(&mut bytes[start..]);
+                    }
+                    Err(detail) => {
+                        self.check_abort()?;
+                        failures += 1;
+                        self.back_off(failures, detail).await?;
+                        continue 'attempt;
+                    }
+                }
+            }
+        }
+    }
+
+    fn check_abort(&self) -> Result<()> {
+        if self.signal.aborted() {
+            Err(WebError::Aborted.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Waits before the next attempt, or gives up.
+    async fn back_off(&self, failures: u32, detail: String) -> Result<()> {
+        const STEP_MS: i32 = 50;
+        self.check_abort()?;
+        if failures >= MAX_ATTEMPTS {
+            return Err(WebError::HttpConnection {
+                url: self.url.clone(),
+                attempts: failures,
+                detail,
+            }
+            .into());
+        }
+        for _ in 0..(FIRST_BACKOFF_MS << (failures - 1)) / STEP_MS {
+            js::sleep_ms(STEP_MS).await;
+            self.check_abort()?;
+        }
+        Ok(())
+    }
+
+    fn refused(&self, status: u16) -> WebError {
+        let hint = match status {
+            401 | 403 => {
+                ": it asks for a login or an accepted licence; download the files and open them as a local folder instead"
+            }
+            416 => ": the file is shorter than before",
+            _ => "",
+        };
+        WebError::HttpStatus {
+            url: self.url.clone(),
+            status,
+            hint,
+        }
+    }
+
+    fn vanished(&self) -> WebError {
+        WebError::HttpStatus {
+            url: self.url.clone(),
+            status: 404,
+            hint: ": the file was there before",
+        }
+    }
+}
+
+/// A body being read: the reader, and what is left of the chunk it gave last.
+struct Body {
+    reader: ReadableStreamDefaultReader,
+    chunk: Uint8Array,
+    /// Offset in the file of the chunk's first byte.
+    at: u64,
+}
+
+impl Body {
+    /// Copies bytes from offset `from` on into `out`, at least one, as far as the current chunk goes.
+    async fn read(&mut self, from: u64, out: &mut [u8]) -> Result<usize, String> {
+        while self.at + u64::from(self.chunk.length()) <= from {
+            self.at += u64::from(self.chunk.length());
+            self.chunk = self.next_chunk().await?.ok_or("the connection ended early")?;
+        }
+        let skip = (from - self.at) as u32;
+        let count = out.len().min((self.chunk.length() - skip) as usize);
+        self.chunk
+            .subarray(skip, skip + count as u32)
+            .copy_to(&mut out[..count]);
+        self.chunk = self.chunk.subarray(skip + count as u32, self.chunk.length());
+        self.at = from + count as u64;
+        Ok(count)
+    }
+
+    /// The next bytes as they arrive; `None` at the end. The error tells what went wrong.
+    async fn next_chunk(&self) -> Result<Option<Uint8Array>, String> {
+        let Some(outcome) = js::settle_within(self.reader.read(), STALL_TIMEOUT_MS).await else {
+            return Err(format!("no data for {} seconds", STALL_TIMEOUT_MS / 1000));
+        };
+        let result = outcome.map_err(|thrown| js::message(&thrown))?;
+        let field = |name: &str| Reflect::get(&result, &name.into()).map_err(|thrown| js::message(&thrown));
+        Ok(if field("done")?.is_truthy() {
+            None
+        } else {
+            Some(field("value")?.unchecked_into())
+        })
+    }
+}
+
+impl Drop for Body {
+    /// Closes the connection; that it may be broken already is no news.
+    fn drop(&mut self) {
+        let cancelled: Promise = self.reader.cancel();
+        spawn_local(async move {
+            let _ = JsFuture::from(cancelled).await;
+        });
+    }
+}
+
+/// `bytes 5-9/100` -> (5, Some(100)); the total may be `*`.
+fn parse_content_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (from, _) = range.split_once('-')?;
+    Some((from.trim().parse().ok()?, total.trim().parse().ok()))
+}

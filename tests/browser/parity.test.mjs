@@ -1,0 +1,121 @@
+// The engine in a browser against official code: logits, routing, greedy continuations, scores.
+
+import { strict as assert } from 'node:assert';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+import { load } from './engine.mjs';
+import { browserTest } from './harness.mjs';
+import { readSafetensors } from './safetensors.mjs';
+
+const FIXTURES = fileURLToPath(new URL('../fixtures/', import.meta.url));
+/** Largest difference of a logit, with keys and values in 32 bits. */
+const TOLERANCE = 1e-3;
+/** With keys and values in 16 bits (f16 has a relative step of 2^-11); what was measured is printed. */
+const TOLERANCE_F16_KV = 5e-2;
+const TIMEOUT_MS = 600_000;
+
+const ALL = ['p1', 'p2', 'p7', 'p33', 'p130', 'p300', 'p1500'];
+/** fixture, load options, prompts, tolerance */
+const RUNS = [
+  ['tiny-a', { kv: 'f32' }, ALL, TOLERANCE],
+  ['tiny-a-sft', { kv: 'f32' }, ALL, TOLERANCE],
+  ['tiny-c', { kv: 'f32' }, ALL, TOLERANCE],
+  // Token by token, and in chunks that do not divide the prompts, the cache must hold the same.
+  ['tiny-a', { kv: 'f32', chunkTokens: 1 }, ALL.slice(0, 6), TOLERANCE],
+  ['tiny-c', { kv: 'f32', chunkTokens: 50 }, ['p130', 'p300'], TOLERANCE],
+  ['tiny-a', {}, ALL, TOLERANCE_F16_KV],
+  ['tiny-c', {}, ALL, TOLERANCE_F16_KV],
+];
+
+for (const [fixture, options, prompts, tolerance] of RUNS) {
+  browserTest(`${fixture} ${JSON.stringify(options)}`, { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
+    const expected = JSON.parse(readFileSync(`${FIXTURES}${fixture}/expected.json`, 'utf8'));
+    const tensors = readSafetensors(`${FIXTURES}${fixture}/expected.safetensors`);
+    await load(page, `/fixtures/${fixture}/`, options);
+
+    let worst = 0;
+    for (const name of prompts) {
+      const { tokens, logits: positions } = expected.prompts[name];
+      const found = await logits(page, tokens, positions === 'all positions');
+      const error = largestDifference(found.logits, tensors[`${name}.logits`].data);
+      assert.ok(error <= tolerance, `${name}: a logit differs by ${error}`);
+      worst = Math.max(worst, error);
+      compareRouting(name, found, tensors, tolerance);
+    }
+    console.log(`    ${fixture} ${JSON.stringify(options)}: largest difference of a logit ${worst.toExponential(2)}`);
+
+    for (const [name, { prompt, tokens, margins }] of Object.entries(expected.greedy)) {
+      if (prompt.length > 300 && !prompts.includes('p1500')) continue;
+      const decisive = firstIndex(margins, (margin) => margin < 2 * tolerance);
+      const found = await greedy(page, prompt, tokens.length);
+      assert.deepEqual(found.slice(0, decisive), tokens.slice(0, decisive), `greedy ${name}, decided up to step ${decisive}`);
+    }
+
+    assert.ok(expected.scoring.length > 0);
+    for (const [i, { context, continuation, token_logprobs: logprobs, logprob_sum: sum, is_greedy: isGreedy }] of expected.scoring.entries()) {
+      const found = await score(page, context, continuation);
+      const error = largestDifference(found.logprobs, logprobs);
+      assert.ok(error <= 2 * tolerance, `scoring ${i}: a log-probability differs by ${error}`);
+      assert.ok(Math.abs(found.logprobs.reduce((a, b) => a + b) - sum) <= 2 * tolerance * logprobs.length, `scoring ${i}: sum`);
+      assert.equal(found.isGreedy, isGreedy, `scoring ${i}: greedy or not`);
+    }
+  });
+}
+
+/** Experts must be the same wherever official code's choice was clearer than our error; weights then agree too. */
+function compareRouting(name, found, tensors, tolerance) {
+  const margin = tensors[`${name}.router.margin`].data;
+  const experts = tensors[`${name}.router.experts`];
+  const weights = tensors[`${name}.router.weights`].data;
+  const k = experts.shape.at(-1);
+  assert.equal(found.experts.length, experts.data.length, `${name}: routing of every layer and token`);
+  let compared = 0;
+  for (let i = 0; i < margin.length; i++) {
+    if (margin[i] <= tolerance) continue;
+    compared += 1;
+    const want = new Map(Array.from({ length: k }, (_, j) => [experts.data[i * k + j], weights[i * k + j]]));
+    for (let j = i * k; j < (i + 1) * k; j++) {
+      const weight = want.get(found.experts[j]);
+      assert.notEqual(weight, undefined, `${name}: choice ${i} took expert ${found.experts[j]}, not one of ${[...want.keys()]}`);
+      assert.ok(Math.abs(found.weights[j] - weight) <= tolerance, `${name}: choice ${i}, expert ${found.experts[j]}: weight`);
+    }
+  }
+  assert.ok(compared >= 0.9 * margin.length, `${name}: only ${compared} of ${margin.length} choices were compared`);
+}
+
+function largestDifference(found, expected) {
+  assert.equal(found.length, expected.length);
+  let largest = 0;
+  for (let i = 0; i < found.length; i++) {
+    const difference = Math.abs(found[i] - expected[i]);
+    if (!(difference <= largest)) largest = difference; // NaN too
+  }
+  return largest;
+}
+
+function firstIndex(values, holds) {
+  const index = values.findIndex(holds);
+  return index === -1 ? values.length : index;
+}
+
+async function logits(page, ids, allPositions) {
+  return page.evaluate(async ({ ids, allPositions }) => {
+    const { logits, experts, weights } = await window.engine.logits(ids, { allPositions });
+    return { logits: [...logits], experts: [...experts], weights: [...weights] };
+  }, { ids, allPositions });
+}
+
+async function greedy(page, ids, maxTokens) {
+  return page.evaluate(async ({ ids, maxTokens }) => {
+    const { tokens } = await window.engine.generateTokens(ids, { maxTokens }).result;
+    return [...tokens];
+  }, { ids, maxTokens });
+}
+
+async function score(page, context, continuation) {
+  return page.evaluate(async ({ context, continuation }) => {
+    const { logprobs, isGreedy } = await window.engine.score(context, continuation);
+    return { logprobs: [...logprobs], isGreedy };
+  }, { context, continuation });
+}

@@ -1,0 +1,178 @@
+// Where checkpoints come from, and what the network does to them on the way.
+
+import { strict as assert } from 'node:assert';
+import { createServer } from 'node:http';
+import { fileURLToPath } from 'node:url';
+
+import { openBlank, workersGone } from './engine.mjs';
+import { browserTest } from './harness.mjs';
+import { readSafetensors } from './safetensors.mjs';
+
+const TINY_A = '/fixtures/tiny-a/';
+const WEIGHTS = /model\.safetensors$/;
+const WEIGHTS_BYTES = 1_549_064;
+const TIMEOUT_MS = 600_000;
+
+/** The loaded model is tiny-a, every weight of it: its logits after a short prompt are official code's. */
+async function assertLoaded(page) {
+  const expected = readSafetensors(fileURLToPath(new URL('../fixtures/tiny-a/expected.safetensors', import.meta.url)));
+  const ids = [...expected['p7.tokens'].data];
+  const found = await page.evaluate(async (ids) => [...(await window.engine.logits(ids)).logits], ids);
+  assert.equal(found.length, expected['p7.logits'].shape[1]);
+  const last = expected['p7.logits'].data.slice(-found.length);
+  last.forEach((logit, i) => assert.ok(Math.abs(found[i] - logit) < 0.05, `logit ${i}: ${found[i]}, expected ${logit}`));
+}
+
+/** What loading `source` fails with. */
+async function failureOf(page, source, options = {}) {
+  await openBlank(page);
+  return page.evaluate(({ source, options }) => window.failure(window.MobileMoE.load(source, options)), { source, options });
+}
+
+const weightRequests = (server) => server.requests.filter(({ path }) => WEIGHTS.test(path));
+
+for (const ignoreRange of [false, true]) {
+  const name = `dropped connections are taken up again${ignoreRange ? ', even where the server ignores Range' : ''}`;
+  browserTest(name, { timeoutMs: TIMEOUT_MS }, async ({ page, server }) => {
+    Object.assign(server.faults, { path: WEIGHTS, dropAfterBytes: 600_000, drops: 2, ignoreRange });
+    await openBlank(page);
+    const progress = await page.evaluate(async (source) => {
+      const progress = [];
+      window.engine = await window.MobileMoE.load(source, { onProgress: (step) => progress.push(step) });
+      return progress;
+    }, TINY_A);
+    assert.equal(server.faults.drops, 0, 'both connections were cut');
+    await assertLoaded(page);
+
+    const resumed = weightRequests(server).filter(({ range }) => range);
+    assert.ok(resumed.length >= 2 && resumed.every(({ status }) => status === (ignoreRange ? 200 : 206)));
+    const sent = weightRequests(server).reduce((sum, request) => sum + request.bytes, 0);
+    if (!ignoreRange) assert.ok(sent < 1.5 * WEIGHTS_BYTES, `${sent} bytes sent for a file of ${WEIGHTS_BYTES}`);
+
+    const weights = progress.filter(({ stage }) => stage === 'weights');
+    weights.reduce((before, { bytesDone }) => (assert.ok(bytesDone >= before), bytesDone), 0);
+    assert.deepEqual([weights.at(-1).bytesDone, weights.at(-1).bytesTotal], [WEIGHTS_BYTES, WEIGHTS_BYTES]);
+  });
+}
+
+browserTest('a connection that never holds is given up, in bounded time', { timeoutMs: TIMEOUT_MS }, async ({ page, server }) => {
+  Object.assign(server.faults, { path: WEIGHTS, dropAfterBytes: 0 });
+  const { code, message } = await failureOf(page, TINY_A);
+  assert.equal(code, 'HttpConnection');
+  assert.match(message, /model\.safetensors/);
+  // Five failed reads, each of which may have cost five attempts to connect.
+  const { length } = weightRequests(server);
+  assert.ok(length >= 5 && length <= 25, `${length} requests`);
+});
+
+browserTest('a server that is gone, refuses, or has no checkpoint is told apart', { timeoutMs: TIMEOUT_MS }, async ({ page, server }) => {
+  const cases = [
+    ['http://127.0.0.1:9/', 'HttpConnection', /127\.0\.0\.1:9\/config\.json.*CORS/],
+    ['/fixtures/nothing-here/', 'MissingFile', /config\.json/],
+    ['ftp://example.org/model/', 'BadUrl', /http or https/],
+    ['http://', 'BadUrl', /not a URL/],
+  ];
+  for (const [source, expected, pattern] of cases) {
+    const { code, message } = await failureOf(page, source);
+    assert.equal(code, expected, message);
+    assert.match(message, pattern);
+  }
+  Object.assign(server.faults, { path: /config\.json$/, status: 403 });
+  const refused = await failureOf(page, TINY_A);
+  assert.equal(refused.code, 'HttpStatus');
+  assert.match(refused.message, /config\.json.*403.*local folder/);
+});
+
+browserTest('an HTML page in place of a file is recognised', { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
+  const html = createServer((_, response) => {
+    response.writeHead(200, { 'Content-Type': 'text/html', 'Access-Control-Allow-Origin': '*' }).end('<!doctype html>Welcome');
+  });
+  await new Promise((ready) => html.listen(0, '127.0.0.1', ready));
+  try {
+    const { code, message } = await failureOf(page, `http://127.0.0.1:${html.address().port}/model/`);
+    assert.equal(code, 'HttpHtml');
+    assert.match(message, /model\/config\.json/);
+  } finally {
+    html.close();
+  }
+});
+
+browserTest('a load can be aborted at any byte', { timeoutMs: TIMEOUT_MS }, async ({ page, server }) => {
+  Object.assign(server.faults, { path: WEIGHTS, bytesPerSecond: 200_000 });
+  await openBlank(page);
+  const { failure, stages, waitedMs } = await page.evaluate(async (source) => {
+    const controller = new AbortController();
+    const stages = new Set();
+    let abortedAt;
+    const failure = await window.failure(window.MobileMoE.load(source, {
+      signal: controller.signal,
+      onProgress({ stage, bytesDone }) {
+        stages.add(stage);
+        if (bytesDone > 0 && !controller.signal.aborted) {
+          abortedAt = performance.now();
+          controller.abort();
+        }
+      },
+    }));
+    return { failure, stages: [...stages], waitedMs: performance.now() - abortedAt };
+  }, TINY_A);
+  assert.deepEqual([failure.code, failure.name], ['Aborted', 'AbortError']);
+  assert.deepEqual(stages, ['starting', 'opening', 'weights']);
+  assert.ok(waitedMs < 2000, `${waitedMs} ms from the abort to its end; the rest would have taken 7 s`);
+  await workersGone(page);
+});
+
+browserTest('picked files, a folder of them, a directory handle: the same model', { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
+  await openBlank(page);
+  for (const how of ['files', 'folder', 'handle']) {
+    await page.evaluate(async ({ how, folder }) => {
+      let source = await window.pick(folder);
+      if (how === 'folder') {
+        for (const file of source) Object.defineProperty(file, 'webkitRelativePath', { value: `models/tiny/${file.name}` });
+        const stray = new File(['{}'], 'config.json');
+        Object.defineProperty(stray, 'webkitRelativePath', { value: 'models/tiny/old/config.json' });
+        source.unshift(stray);
+      }
+      if (how === 'handle') {
+        const directory = await (await navigator.storage.getDirectory()).getDirectoryHandle('tiny', { create: true });
+        for (const file of source) {
+          const writable = await (await directory.getFileHandle(file.name, { create: true })).createWritable();
+          await writable.write(file);
+          await writable.close();
+        }
+        source = directory;
+      }
+      window.engine?.dispose();
+      window.engine = await window.MobileMoE.load(source);
+    }, { how, folder: TINY_A });
+    await assertLoaded(page);
+  }
+});
+
+browserTest('damaged files are refused by name', { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
+  await openBlank(page);
+  const failures = await page.evaluate(async (folder) => {
+    const { failure, pick, MobileMoE } = window;
+    const weights = await (await fetch(`${folder}model.safetensors`)).blob();
+    const config = await (await fetch(`${folder}config.json`)).json();
+    const loading = async (changes) => failure(MobileMoE.load(await pick(folder, changes)));
+    return {
+      truncated: await loading({ 'model.safetensors': weights.slice(0, weights.size - 1000) }),
+      noWeights: await loading({ 'model.safetensors': null }),
+      noConfig: await loading({ 'config.json': null }),
+      notJson: await loading({ 'config.json': '{"model_type": ' }),
+      otherShape: await loading({ 'config.json': JSON.stringify({ ...config, hidden_size: 256, num_attention_heads: 4 }) }),
+    };
+  }, TINY_A);
+  const expected = {
+    truncated: ['Truncated', /model\.safetensors/],
+    noWeights: ['MissingFile', /model\.safetensors/],
+    noConfig: ['MissingFile', /config\.json/],
+    notJson: ['ConfigJson', /config\.json/],
+    otherShape: ['TensorShape', /model\.embed_tokens|layers/],
+  };
+  for (const [name, [code, message]] of Object.entries(expected)) {
+    assert.equal(failures[name].code, code, `${name}: ${failures[name].message}`);
+    assert.match(failures[name].message, message);
+  }
+});
