@@ -36,7 +36,7 @@ export function offerToOpen(opened: (engine: MobileMoE, name: string) => void): 
   function openAddress(address: string): void {
     history.replaceState(null, '', `?model=${encodeURIComponent(address)}`);
     page.url.value = address === SYNTHETIC ? '' : address;
-    void open(address, address === SYNTHETIC ? 'the tiny untrained model' : nameOf(address));
+    void open(address, address === SYNTHETIC ? 'untrained tiny model' : nameOf(address));
   }
 
   function openFiles(files: File[]): void {
