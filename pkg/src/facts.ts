@@ -24,4 +24,6 @@ export interface Facts {
   experts: number;
   /** Experts chosen for each token. */
   expertsPerToken: number;
+  /** CPU memory of the WASM module. It never shrinks: after loading this is the load's peak, the tokenizer included. */
+  heapBytes: number;
 }

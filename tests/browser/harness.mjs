@@ -56,11 +56,12 @@ export function browserTest(name, options, body) {
 }
 
 /**
- * @param {{ viewport?: { width: number, height: number } }} options
+ * @param {{ viewport?: { width: number, height: number }, models?: string[] }} options `models`: folders served at /models/
  * @param {(stage: Stage) => Promise<void>} body
  */
-export async function withBrowser({ viewport }, body) {
+export async function withBrowser({ viewport, models }, body) {
   const server = await serve({
+    models,
     mounts: { '/fixtures/': join(TESTS, 'fixtures'), '/pages/': join(TESTS, 'browser/pages') },
   });
   const profile = await mkdtemp(join(tmpdir(), 'mobilemoe-browser-'));
