@@ -50,7 +50,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     for (var start = 0u; start < length; start += 64u) {
         // Thread = position: its score against every query of the group.
         let position = start + local;
+        // Cleared by hand: Chromium on SwiftShader keeps an array's values from one round of a loop to the next.
         var dots: array<f32, GROUP>;
+        for (var g = 0u; g < GROUP; g++) {
+            dots[g] = 0.0;
+        }
         if (position < length) {
             let row = (position * 2u * KV_HEADS + kv_head) * 64u;
             for (var i = 0u; i < 16u; i++) {
