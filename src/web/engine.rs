@@ -173,8 +173,13 @@ impl WebEngine {
         }
         let memory: js_sys::WebAssembly::Memory = wasm_bindgen::memory().unchecked_into();
         let heap_bytes = memory.buffer().unchecked_into::<js_sys::ArrayBuffer>().byte_length();
-        let facts = Facts { engine: self.engine.facts(), heap_bytes };
-        facts.serialize(&serde_wasm_bindgen::Serializer::json_compatible()).map_err(JsValue::from)
+        let facts = Facts {
+            engine: self.engine.facts(),
+            heap_bytes,
+        };
+        facts
+            .serialize(&serde_wasm_bindgen::Serializer::json_compatible())
+            .map_err(JsValue::from)
     }
 
     /// Answers a conversation. `on_piece(text)` gets each piece, or nothing for a token that completes no text; the
