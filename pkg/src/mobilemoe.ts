@@ -55,10 +55,14 @@ export class MobileMoE {
    */
   static async load(source: Source, options: LoadOptions = {}): Promise<MobileMoE> {
     const { onProgress, signal, contextLength, kv, chunkTokens } = options;
-    if (signal?.aborted) throw new MobileMoEError('Aborted', 'Loading was aborted.');
+    const aborted = () => new MobileMoEError('Aborted', 'Loading was aborted.');
+    if (signal?.aborted) throw aborted();
     const from = wireSource(source);
     const meter = new ProgressMeter(onProgress);
     const connection = new Connection();
+    // The worker is the load's own: ending it ends every request and frees what is on the GPU, at any moment.
+    const abort = () => connection.close(aborted());
+    signal?.addEventListener('abort', abort);
     try {
       const wire = {
         ...(contextLength !== undefined && { contextLength }),
@@ -66,11 +70,13 @@ export class MobileMoE {
         ...(chunkTokens !== undefined && { chunkTokens }),
       };
       const onEvent = meter.update.bind(meter);
-      return new MobileMoE(connection, await connection.call('load', [from, wire], { onEvent, signal }));
+      return new MobileMoE(connection, await connection.call('load', [from, wire], { onEvent }));
     } catch (thrown) {
       const error = MobileMoEError.from(thrown);
       connection.close(error);
       throw error;
+    } finally {
+      signal?.removeEventListener('abort', abort);
     }
   }
 

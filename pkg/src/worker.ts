@@ -21,15 +21,15 @@ function engine(): WebEngine {
 }
 
 const handlers: Handlers = {
-  async load([source, options], { emit, signal }) {
+  async load([source, options], { emit }) {
     emit({ stage: 'opening', bytesDone: 0, bytesTotal: 0 });
     await init();
     const progress = throttle((bytesDone: number, bytesTotal: number) => emit({ stage: 'weights', bytesDone, bytesTotal }));
-    if ('url' in source) loaded = await WebEngine.loadUrl(source.url, options, signal, progress, die);
-    else if ('synthetic' in source) loaded = await WebEngine.loadSynthetic(options, signal, progress, die);
+    if ('url' in source) loaded = await WebEngine.loadUrl(source.url, options, progress, die);
+    else if ('synthetic' in source) loaded = await WebEngine.loadSynthetic(options, progress, die);
     else {
       const files = 'files' in source ? source.files : await listDirectory(source.directory);
-      loaded = await WebEngine.loadFiles(files, options, signal, progress, die);
+      loaded = await WebEngine.loadFiles(files, options, progress, die);
     }
     return { ...(loaded.facts() as Facts), adapter: await adapterName() };
   },

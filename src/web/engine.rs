@@ -6,7 +6,6 @@ use js_sys::{Array, Float32Array, Function, Math, Object, Reflect, Uint32Array};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::AbortSignal;
 
 use super::{FileRepository, HttpRepository, WebError, WebRepository, js};
 use crate::{
@@ -61,12 +60,11 @@ impl WebEngine {
     pub async fn load_url(
         url: String,
         options: JsValue,
-        signal: AbortSignal,
         progress: Function,
         on_lost: Function,
     ) -> Result<WebEngine, JsValue> {
-        let repository = HttpRepository::new(&url, signal.clone()).map_err(js::to_js)?;
-        Self::load(WebRepository::Http(repository), options, signal, progress, on_lost).await
+        let repository = HttpRepository::new(&url).map_err(js::to_js)?;
+        Self::load(WebRepository::Http(repository), options, progress, on_lost).await
     }
 
     /// Loads from `files`, an array of `{ name, file }`.
@@ -74,26 +72,19 @@ impl WebEngine {
     pub async fn load_files(
         files: Array,
         options: JsValue,
-        signal: AbortSignal,
         progress: Function,
         on_lost: Function,
     ) -> Result<WebEngine, JsValue> {
-        let repository = FileRepository::new(&files, signal.clone())?;
-        Self::load(WebRepository::Files(repository), options, signal, progress, on_lost).await
+        let repository = FileRepository::new(&files)?;
+        Self::load(WebRepository::Files(repository), options, progress, on_lost).await
     }
 
     /// Loads the small untrained model.
     #[wasm_bindgen(js_name = loadSynthetic)]
-    pub async fn load_synthetic(
-        options: JsValue,
-        signal: AbortSignal,
-        progress: Function,
-        on_lost: Function,
-    ) -> Result<WebEngine, JsValue> {
+    pub async fn load_synthetic(options: JsValue, progress: Function, on_lost: Function) -> Result<WebEngine, JsValue> {
         Self::load(
             WebRepository::Memory(synth::tiny().map_err(js::to_js)?),
             options,
-            signal,
             progress,
             on_lost,
         )
@@ -103,19 +94,12 @@ impl WebEngine {
     async fn load(
         repository: WebRepository,
         options: JsValue,
-        signal: AbortSignal,
         progress: Function,
         on_lost: Function,
     ) -> Result<WebEngine, JsValue> {
         console_error_panic_hook::set_once();
         let request: LoadRequest = parse(options).map_err(js::to_js)?;
-        let engine = Self::open(repository, request, &signal, &progress)
-            .await
-            .map_err(|error| match error {
-                // An aborted fetch may surface as whatever its reader made of it.
-                _ if signal.aborted() => js::to_js(WebError::Aborted),
-                error => js::to_js(error),
-            })?;
+        let engine = Self::open(repository, request, &progress).await.map_err(js::to_js)?;
         let lost = engine.engine.lost();
         spawn_local(async move {
             if let Some(error) = lost.await {
@@ -125,12 +109,7 @@ impl WebEngine {
         Ok(engine)
     }
 
-    async fn open(
-        repository: WebRepository,
-        request: LoadRequest,
-        signal: &AbortSignal,
-        progress: &Function,
-    ) -> Result<WebEngine> {
+    async fn open(repository: WebRepository, request: LoadRequest, progress: &Function) -> Result<WebEngine> {
         check_webgpu()?;
         let checkpoint = Checkpoint::open(repository).await?;
         let text = match Text::open(checkpoint.repository()).await {
@@ -152,9 +131,6 @@ impl WebEngine {
             );
         };
         let engine = Engine::load(&checkpoint, &options, &mut report).await?;
-        if signal.aborted() {
-            return Err(WebError::Aborted.into());
-        }
         Ok(WebEngine {
             engine,
             text,

@@ -2,8 +2,6 @@
 
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
-    #[error("aborted by the caller")]
-    Aborted,
     #[error("\"{url}\" is not a URL of a checkpoint's folder: {detail}")]
     BadUrl { url: String, detail: String },
     #[error("{url}: the server answered HTTP {status}{hint}")]
@@ -46,7 +44,6 @@ pub enum WebError {
 impl WebError {
     pub fn code(&self) -> &'static str {
         match self {
-            WebError::Aborted => "Aborted",
             WebError::BadUrl { .. } => "BadUrl",
             WebError::HttpStatus { .. } => "HttpStatus",
             WebError::HttpConnection { .. } => "HttpConnection",

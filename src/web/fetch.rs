@@ -8,7 +8,7 @@ use std::cell::Cell;
 use js_sys::{Promise, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::{AbortSignal, Headers, ReadableStreamDefaultReader, RequestInit, Response, Url};
+use web_sys::{Headers, ReadableStreamDefaultReader, RequestInit, Response, Url};
 
 use super::{WebError, js};
 use crate::{
@@ -32,13 +32,12 @@ const MAX_WHOLE_BYTES: usize = 128 << 20;
 /// A folder on a web server.
 pub struct HttpRepository {
     base: Url,
-    signal: AbortSignal,
 }
 
 impl HttpRepository {
     /// `base` is the folder's absolute URL; its query, if any, goes with every file. A bare Hugging Face model page stands
-    /// for its main revision. Aborting `signal` ends every request.
-    pub fn new(base: &str, signal: AbortSignal) -> Result<Self> {
+    /// for its main revision.
+    pub fn new(base: &str) -> Result<Self> {
         let bad = |detail: &str| WebError::BadUrl {
             url: base.into(),
             detail: detail.into(),
@@ -54,7 +53,7 @@ impl HttpRepository {
         } else {
             base.set_pathname(path);
         }
-        Ok(HttpRepository { base, signal })
+        Ok(HttpRepository { base })
     }
 
     fn url(&self, file: &str) -> String {
@@ -68,10 +67,7 @@ impl Repository for HttpRepository {
     type Source = HttpFile;
 
     async fn open(&self, file: &str) -> Result<Option<HttpFile>> {
-        let request = Request {
-            url: self.url(file),
-            signal: self.signal.clone(),
-        };
+        let request = Request { url: self.url(file) };
         if file.ends_with(".safetensors") {
             Ok(StreamedFile::open(request).await?.map(HttpFile::Streamed))
         } else {
@@ -169,7 +165,6 @@ impl StreamedFile {
         }
         let (mut filled, mut failures, mut dropped) = (0, 0, false);
         while filled < out.len() {
-            self.request.check_abort()?;
             let at = offset_bytes + filled as u64;
             let reach = if self.ignores_range.get() {
                 u64::MAX
@@ -261,7 +256,6 @@ struct Opened {
 
 struct Request {
     url: String,
-    signal: AbortSignal,
 }
 
 impl Request {
@@ -269,7 +263,6 @@ impl Request {
     async fn connect(&self, from: Option<u64>) -> Result<Option<Opened>> {
         let mut failures = 0;
         loop {
-            self.check_abort()?;
             let detail = match self.fetch(from).await {
                 Err(thrown) => js::message(&thrown),
                 Ok(response) => match response.status() {
@@ -286,7 +279,6 @@ impl Request {
 
     async fn fetch(&self, from: Option<u64>) -> Result<Response, JsValue> {
         let init = RequestInit::new();
-        init.set_signal(Some(&self.signal));
         if let Some(from) = from {
             let headers = Headers::new()?;
             headers.set("Range", &format!("bytes={from}-"))?;
@@ -362,7 +354,6 @@ impl Request {
                         chunk.copy_to(&mut bytes[start..]);
                     }
                     Err(detail) => {
-                        self.check_abort()?;
                         failures += 1;
                         self.back_off(failures, detail).await?;
                         continue 'attempt;
@@ -372,18 +363,9 @@ impl Request {
         }
     }
 
-    fn check_abort(&self) -> Result<()> {
-        if self.signal.aborted() {
-            Err(WebError::Aborted.into())
-        } else {
-            Ok(())
-        }
-    }
-
     /// Waits before the next attempt, or gives up.
     async fn back_off(&self, failures: u32, detail: String) -> Result<()> {
         const STEP_MS: i32 = 50;
-        self.check_abort()?;
         if failures >= MAX_ATTEMPTS {
             return Err(WebError::HttpConnection {
                 url: self.url.clone(),
@@ -394,7 +376,6 @@ impl Request {
         }
         for _ in 0..(FIRST_BACKOFF_MS << (failures - 1)) / STEP_MS {
             js::sleep_ms(STEP_MS).await;
-            self.check_abort()?;
         }
         Ok(())
     }

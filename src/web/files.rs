@@ -3,7 +3,7 @@
 use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortSignal, File};
+use web_sys::File;
 
 use super::{WebError, js};
 use crate::{
@@ -14,12 +14,11 @@ use crate::{
 /// Picked files under their names in the checkpoint.
 pub struct FileRepository {
     files: Vec<(String, File)>,
-    signal: AbortSignal,
 }
 
 impl FileRepository {
     /// `files`: a JavaScript array of `{ name: string, file: File }`.
-    pub fn new(files: &js_sys::Array, signal: AbortSignal) -> Result<Self, JsValue> {
+    pub fn new(files: &js_sys::Array) -> Result<Self, JsValue> {
         let named = |entry: JsValue| -> Result<(String, File), JsValue> {
             let name = js_sys::Reflect::get(&entry, &"name".into())?;
             let file = js_sys::Reflect::get(&entry, &"file".into())?;
@@ -27,7 +26,6 @@ impl FileRepository {
         };
         Ok(FileRepository {
             files: files.iter().map(named).collect::<Result<_, _>>()?,
-            signal,
         })
     }
 }
@@ -40,7 +38,6 @@ impl Repository for FileRepository {
         Ok(found.map(|(name, file)| PickedFile {
             name: name.clone(),
             file: file.clone(),
-            signal: self.signal.clone(),
         }))
     }
 }
@@ -49,7 +46,6 @@ impl Repository for FileRepository {
 pub struct PickedFile {
     name: String,
     file: File,
-    signal: AbortSignal,
 }
 
 impl ByteSource for PickedFile {
@@ -58,9 +54,6 @@ impl ByteSource for PickedFile {
     }
 
     async fn read(&self, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
-        if self.signal.aborted() {
-            return Err(WebError::Aborted.into());
-        }
         let end_bytes = offset_bytes + out.len() as u64;
         let unreadable = |thrown: JsValue| WebError::FileRead {
             file: self.name.clone(),
