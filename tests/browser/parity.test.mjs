@@ -30,7 +30,6 @@ const RUNS = [
   ['tiny-a', { kv: 'f32', chunkTokens: 1 }, SHORT, TOLERANCE],
   ['tiny-c', { kv: 'f32', chunkTokens: 50 }, SHORT, TOLERANCE],
   ['tiny-a', {}, SHORT, TOLERANCE_F16_KV],
-  ['tiny-c', {}, SHORT, TOLERANCE_F16_KV],
 ];
 
 for (const [fixture, options, prompts, tolerance] of RUNS) {
