@@ -40,7 +40,12 @@ finish() {
 
 native_tests() {
   # Vulkan in software, so that every machine runs the same tests; set VK_ICD_FILENAMES to run them on another driver.
-  VK_ICD_FILENAMES=${VK_ICD_FILENAMES:-$(compgen -G '/usr/share/vulkan/icd.d/lvp_icd.*.json' | head -n1)} cargo test --quiet
+  VK_ICD_FILENAMES=${VK_ICD_FILENAMES:-$(compgen -G '/usr/share/vulkan/icd.d/lvp_icd.*.json' | head -n1)} cargo test --quiet --workspace
+}
+
+wasm_clippy() {
+  wasm_cargo clippy --quiet --lib --package mobilemoe-web --no-default-features -- -D warnings &&
+    wasm_cargo clippy --quiet --lib --package mobilemoe-constrain -- -D warnings
 }
 
 browser_tests() {
@@ -50,12 +55,12 @@ browser_tests() {
 
 step "setup" bash scripts/setup.sh test
 choose_rust
-step "format" cargo fmt --check
+step "format" cargo fmt --all --check
 step "format, tools" cargo fmt --check --manifest-path tools/bindgen/Cargo.toml
-step "clippy, native" cargo clippy --quiet --all-targets -- -D warnings
-step "compile, native" cargo test --quiet --no-run
+step "clippy, native" cargo clippy --quiet --workspace --all-targets -- -D warnings
+step "compile, native" cargo test --quiet --workspace --no-run
 step "tests, native" native_tests
-step "clippy, browser build" wasm_cargo clippy --quiet --lib --no-default-features -- -D warnings
+step "clippy, browser build" wasm_clippy
 step "browser build and TypeScript" bash scripts/build.sh
 step "tests, browser" browser_tests
 finish
