@@ -1,6 +1,7 @@
 // Causal grouped-query attention over the cache with an online softmax, 64 positions at a time.
 //
 // A workgroup owns one KV head and one token; it loads each key and value once for the GROUP query heads that share them.
+// A token sees the WINDOW last positions, its own included.
 // workgroups: [KV_HEADS, count]
 
 #import step
@@ -47,7 +48,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         maximum[g] = -1e30;
     }
     let length = step.position + token + 1u;
-    for (var start = 0u; start < length; start += 64u) {
+    for (var start = max(length, WINDOW) - WINDOW; start < length; start += 64u) {
         // Thread = position: its score against every query of the group.
         let position = start + local;
         // Cleared by hand: Chromium on SwiftShader keeps an array's values from one round of a loop to the next.

@@ -12,13 +12,14 @@ const MAX_SIZE: usize = 1 << 16;
 const MAX_VOCAB: usize = 1 << 24;
 const MAX_LAYERS: usize = 1 << 10;
 const MAX_EXPERTS: usize = 256;
+const MAX_WINDOW: usize = 1 << 24;
 
 /// Every size of a model, as its `config.json` states it. Nothing in the engine hard-codes any of these.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
     pub vocab_size: usize,
     pub hidden_size: usize,
-    /// Width of one routed expert.
+    /// Width of one routed expert; 0 in a dense model.
     pub expert_size: usize,
     /// Width of the shared expert, and of a dense layer's SwiGLU.
     pub shared_size: usize,
@@ -33,7 +34,9 @@ pub struct ModelConfig {
     pub rope_theta: f32,
     pub rope_scaling: Option<RopeScaling>,
     pub use_qk_norm: bool,
+    /// Routed experts in a layer that has any; 0 in a dense model.
     pub experts: usize,
+    /// 0 in a dense model.
     pub experts_per_token: usize,
     pub routed_scaling_factor: f32,
     pub norm_topk_prob: bool,
@@ -51,6 +54,8 @@ pub struct LayerConfig {
     pub rope: bool,
     /// Routed experts beside the shared one; otherwise one dense SwiGLU of width `shared_size`.
     pub moe: bool,
+    /// Sliding-window attention: how many tokens a query sees, itself the last of them. `None`: all.
+    pub window: Option<usize>,
 }
 
 /// The llama3 frequency scaling of RoPE (`rope_scaling.rope_type == "llama3"`).
@@ -94,7 +99,6 @@ impl ModelConfig {
 
         fields.constant("model_type", &Value::from("mobilemoe"))?;
         let hidden_size = fields.matrix_size("hidden_size")?;
-        let expert_size = fields.matrix_size("intermediate_size")?;
         let shared_size = fields.matrix_size("intermediate_size_mlp")?;
         let vocab_size = fields.integer("vocab_size", 1, MAX_VOCAB)?;
         let layer_count = fields.integer("num_hidden_layers", 1, MAX_LAYERS)?;
@@ -109,23 +113,34 @@ impl ModelConfig {
         }
         let head_dim = fields.integer("head_dim", 64, 64)?;
 
-        let experts = fields.integer("num_local_experts", 1, MAX_EXPERTS)?;
-        let experts_per_token = fields.integer("num_experts_per_tok", 1, experts)?;
+        let experts = match fields.present("num_local_experts") {
+            None => 0,
+            Some(_) => fields.integer("num_local_experts", 0, MAX_EXPERTS)?,
+        };
+        let (expert_size, experts_per_token, routed_scaling_factor) = match experts {
+            0 => (0, 0, 1.0),
+            _ => (
+                fields.matrix_size("intermediate_size")?,
+                fields.integer("num_experts_per_tok", 1, experts)?,
+                fields.positive("routed_scaling_factor")?,
+            ),
+        };
 
         fields.constant("hidden_act", &Value::from("silu"))?;
         fields.constant_if_present("attention_bias", &Value::from(false))?;
         fields.constant_if_present("attn_temperature_tuning", &Value::from(false))?;
         fields.constant_if_present("quantization_config", &Value::Null)?;
-        fields.layer_types(layer_count)?;
 
         let rope = fields.rope_layers(layer_count)?;
         let moe_step = match fields.present("interleave_moe_layer_step") {
             None => 1,
             Some(_) => fields.integer("interleave_moe_layer_step", 1, usize::MAX)?,
         };
-        let layers = rope.into_iter().enumerate().map(|(i, rope)| LayerConfig {
+        let windows = fields.windows(layer_count)?;
+        let layers = (rope.into_iter().zip(windows).enumerate()).map(|(i, (rope, window))| LayerConfig {
             rope,
-            moe: (i + 1) % moe_step == 0,
+            moe: experts > 0 && (i + 1) % moe_step == 0,
+            window,
         });
 
         Ok(ModelConfig {
@@ -144,7 +159,7 @@ impl ModelConfig {
             use_qk_norm: fields.boolean("use_qk_norm", true)?,
             experts,
             experts_per_token,
-            routed_scaling_factor: fields.positive("routed_scaling_factor")?,
+            routed_scaling_factor,
             norm_topk_prob: fields.boolean("norm_topk_prob", true)?,
             tied_embeddings: fields.boolean("tie_word_embeddings", true)?,
             eos_token_ids: fields.token_ids("eos_token_id", vocab_size)?,
@@ -240,15 +255,31 @@ impl Fields<'_> {
         }
     }
 
-    /// `layer_types`: every layer attends to everything; sliding or chunked windows are not implemented.
-    fn layer_types(&self, layers: usize) -> Result<()> {
-        let Some(value) = self.present("layer_types") else {
-            return Ok(());
+    /// `layer_types`, and `sliding_window` where one of them slides. Missing: every layer attends to everything.
+    fn windows(&self, layers: usize) -> Result<Vec<Option<usize>>> {
+        const FIELD: &str = "layer_types";
+        let Some(value) = self.present(FIELD) else {
+            return Ok(vec![None; layers]);
         };
-        match value.as_array() {
-            Some(types) if types.len() == layers && types.iter().all(|kind| kind == "full_attention") => Ok(()),
-            _ => Err(self.bad("layer_types", format!("must be {layers} times \"full_attention\""))),
+        let types = value.as_array().filter(|types| types.len() == layers);
+        let slides: Option<Vec<bool>> = types.and_then(|types| {
+            (types.iter())
+                .map(|kind| match kind.as_str() {
+                    Some("full_attention") => Some(false),
+                    Some("sliding_attention") => Some(true),
+                    _ => None,
+                })
+                .collect()
+        });
+        let Some(slides) = slides else {
+            let expected = format!("must be a list of {layers}, each \"full_attention\" or \"sliding_attention\"");
+            return Err(self.bad(FIELD, expected));
+        };
+        if !slides.contains(&true) {
+            return Ok(vec![None; layers]);
         }
+        let window = self.integer("sliding_window", 1, MAX_WINDOW)?;
+        Ok(slides.into_iter().map(|slides| slides.then_some(window)).collect())
     }
 
     /// `no_rope_layers`: 1 where a layer *uses* RoPE. Missing, null or empty: all do.
@@ -458,6 +489,44 @@ mod tests {
     }
 
     #[test]
+    fn layers_may_slide() {
+        let mut config = published_s();
+        config["sliding_window"] = 512.into();
+        assert!(
+            parse(&config)
+                .unwrap()
+                .layers
+                .iter()
+                .all(|layer| layer.window.is_none())
+        );
+        config["layer_types"][3] = "sliding_attention".into();
+        let windows: Vec<Option<usize>> = parse(&config)
+            .unwrap()
+            .layers
+            .iter()
+            .map(|layer| layer.window)
+            .collect();
+        assert_eq!((windows[2], windows[3], windows[4]), (None, Some(512), None));
+    }
+
+    #[test]
+    fn without_experts_every_layer_is_dense() {
+        let mut config = published_s();
+        for absent in ["intermediate_size", "num_experts_per_tok", "routed_scaling_factor"] {
+            config.as_object_mut().unwrap().remove(absent);
+        }
+        for none in [Value::from(0), Value::Null] {
+            config["num_local_experts"] = none;
+            let parsed = parse(&config).unwrap();
+            assert!(parsed.layers.iter().all(|layer| !layer.moe));
+            assert_eq!(
+                (parsed.experts, parsed.experts_per_token, parsed.expert_size),
+                (0, 0, 0)
+            );
+        }
+    }
+
+    #[test]
     fn each_refusal_names_its_field() {
         let cases: &[(&str, Value)] = &[
             ("model_type", "llama4".into()),
@@ -478,7 +547,10 @@ mod tests {
             ("attn_temperature_tuning", true.into()),
             ("attn_temperature_tuning", 4.into()),
             ("quantization_config", serde_json::json!({"quant_method": "gptq"})),
-            ("layer_types", vec!["sliding_attention"; 20].into()),
+            ("sliding_window", Value::Null),
+            ("sliding_window", 0.into()),
+            ("layer_types", "sliding_attention".into()),
+            ("layer_types", vec!["chunked_attention"; 20].into()),
             ("layer_types", vec!["full_attention"; 19].into()),
             ("no_rope_layers", vec![1; 19].into()),
             ("no_rope_layers", vec![2; 20].into()),
@@ -495,6 +567,9 @@ mod tests {
         ];
         for (field, value) in cases {
             let mut config = published_s();
+            if *field == "sliding_window" {
+                config["layer_types"][3] = "sliding_attention".into();
+            }
             config[*field] = value.clone();
             match parse(&config) {
                 Err(crate::Error::Config(ConfigError::Field { field: named, .. })) => assert_eq!(named, *field),

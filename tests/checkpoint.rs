@@ -83,6 +83,7 @@ const ODD: Shape = Shape {
     expert_size: 32,
     shared_size: 160,
     vocab: 301,
+    window: 0,
 };
 
 fn odd(format: WeightFormat) -> Synth {

@@ -1,15 +1,17 @@
 //! Synthetic models behave: activations of ordinary size, logits that are neither flat nor peaked, experts that are
-//! used, a tokenizer that reads and writes.
+//! used, a tokenizer that reads and writes. The dense shape runs on the GPU as on the CPU.
 
 use std::collections::HashSet;
 
 use mobilemoe_web::{
     checkpoint::{
         Checkpoint,
-        synth::{Synth, shape},
+        synth::{Shape, Synth, shape},
     },
     config::WeightFormat,
-    model::{Reference, ReferenceCache, Trace},
+    engine::Engine,
+    kernels::KvFormat,
+    model::{ModelOptions, Reference, ReferenceCache, Trace},
     text::{Message, Text},
 };
 use pollster::block_on;
@@ -73,6 +75,53 @@ fn synthetic_models_behave() {
             );
         }
     }
+}
+
+/// The dense baseline's kinds of layers, tiny: the GPU equals the reference, before the window is full and after.
+#[test]
+fn dense_layers_and_sliding_windows() {
+    let tiny = Shape {
+        layers: 5,
+        experts: 0,
+        experts_per_token: 0,
+        expert_size: 0,
+        window: 16,
+        ..shape("tiny").unwrap()
+    };
+    let checkpoint = block_on(Checkpoint::open(Synth::new(tiny).in_memory().unwrap())).unwrap();
+    let mut reference = block_on(Reference::load(&checkpoint, false)).unwrap();
+    let windows: Vec<Option<usize>> = reference.config.layers.iter().map(|layer| layer.window).collect();
+    assert_eq!(windows, [Some(16), Some(16), Some(16), None, Some(16)]);
+
+    let ids: Vec<u32> = (0..50).map(|i| (i * 37 + 5) % 512).collect();
+    let logits = |reference: &Reference| {
+        let x = reference.forward(&mut ReferenceCache::default(), &ids, None);
+        reference.logits(&x)
+    };
+    let expected = logits(&reference);
+    assert!((1.5..2.5).contains(&std(&expected)), "logits std {}", std(&expected));
+
+    let options = ModelOptions {
+        kv: KvFormat::F32,
+        chunk_tokens: 12,
+        ..Default::default()
+    };
+    let mut engine = block_on(Engine::load(&checkpoint, &options, &mut |_, _| ())).unwrap();
+    let trace = block_on(engine.logits(&ids, true)).unwrap();
+    let error = largest_difference(&trace.logits, &expected);
+    println!("dense, window 16: GPU off by {error:.1e}");
+    assert!(error < 1e-3, "{error}");
+
+    // The first 16 tokens see the same without a window, the others do not.
+    reference.config.layers.iter_mut().for_each(|layer| layer.window = None);
+    let unbounded = logits(&reference);
+    assert_eq!(unbounded[..16 * 512], expected[..16 * 512]);
+    assert!(largest_difference(&unbounded[16 * 512..], &expected[16 * 512..]) > 0.1);
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
 #[test]

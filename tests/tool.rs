@@ -181,7 +181,7 @@ fn inspect_fits_eighty_columns_and_counts_as_published() {
     let json: serde_json::Value = serde_json::from_str(&output(&["inspect", "--json", text(&directory)])).unwrap();
     assert_eq!(
         json["config"]["layers"][1],
-        serde_json::json!({"rope": true, "moe": true})
+        serde_json::json!({"rope": true, "moe": true, "sliding_window": null})
     );
     // Two embeddings, three layers of attention and shared SwiGLU, one of experts, by hand.
     let (attention, shared) = (96 * (192 + 64 + 64 + 192), 3 * 96 * 128);
@@ -189,6 +189,40 @@ fn inspect_fits_eighty_columns_and_counts_as_published() {
     assert_eq!(json["parameters"]["total"], fixed + 7 * 3 * 96 * 32);
     assert_eq!(json["parameters"]["active"], fixed + 2 * 3 * 96 * 32);
     assert_eq!(json["problems"], serde_json::json!([]));
+}
+
+#[test]
+fn a_dense_model_is_made_shown_and_run() {
+    let place = place("dense");
+    let directory = place.join("dense");
+    output(&[
+        "synth",
+        text(&directory),
+        "--experts",
+        "0",
+        "--layers",
+        "5",
+        "--window",
+        "8",
+    ]);
+    let printed = output(&["inspect", text(&directory)]);
+    for said in [
+        "5: none with routed experts, all with RoPE",
+        "64; 4 layers see 8 tokens",
+        "none; feed-forward of width 128",
+    ] {
+        assert!(printed.contains(said), "{printed}");
+    }
+    assert!(
+        printed.lines().skip(1).all(|line| line.chars().count() <= 80),
+        "{printed}"
+    );
+    for reference in [&["--reference"][..], &[]] {
+        let arguments = [&["logits", text(&directory), "--ids", "1,2,3"], reference].concat();
+        let json: serde_json::Value = serde_json::from_str(&output(&arguments)).unwrap();
+        assert_eq!(json["experts"], serde_json::json!([[], [], [], [], []]));
+        assert_eq!(json["logits"].as_array().unwrap().len(), 3);
+    }
 }
 
 #[test]

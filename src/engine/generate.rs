@@ -217,7 +217,7 @@ impl ReadBack {
             .expect("a step was submitted for every choice awaited");
         let chosen: Chosen = model.gpu.finish(mapping).await?[0];
         if chosen.fault != 0 {
-            let (experts, fault) = (model.config.experts, chosen.fault as usize - 1);
+            let (experts, fault) = (model.config.experts.max(1), chosen.fault as usize - 1);
             return Err(RequestError::MissingExpert {
                 layer: fault / experts,
                 expert: fault % experts,

@@ -2,7 +2,7 @@
 
 use super::{KvFormat, LayerShape, dot};
 use crate::{
-    config::ModelConfig,
+    config::{LayerConfig, ModelConfig},
     gpu::{Access, Dispatch, Gpu, Kernel},
 };
 
@@ -18,6 +18,7 @@ impl Attention {
             ("QUERY_HEADS", config.query_heads.into()),
             ("KV_HEADS", config.kv_heads.into()),
             ("GROUP", (config.query_heads / config.kv_heads).into()),
+            ("WINDOW", shape.layer.window.unwrap_or(u32::MAX as usize).into()),
             ("KV_F16", (shape.kv == KvFormat::F16).into()),
         ];
         let bindings = [Access::Read, Access::Read, Access::Read, Access::ReadWrite];
@@ -53,7 +54,14 @@ impl Attention {
 
 /// The twin. `query` `[tokens, query_heads, 64]`; `keys` and `values` `[positions, kv_heads, 64]` up to the last token;
 /// returns `[tokens, query_heads, 64]`.
-pub fn attention(config: &ModelConfig, query: &[f32], keys: &[f32], values: &[f32], position: usize) -> Vec<f32> {
+pub fn attention(
+    config: &ModelConfig,
+    layer: LayerConfig,
+    query: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    position: usize,
+) -> Vec<f32> {
     let (heads, kv_heads, dim) = (config.query_heads, config.kv_heads, config.head_dim);
     let scale = 1.0 / (dim as f32).sqrt();
     let mut attended = Vec::with_capacity(query.len());
@@ -63,7 +71,8 @@ pub fn attention(config: &ModelConfig, query: &[f32], keys: &[f32], values: &[f3
         let row = |position: usize| (position * kv_heads + kv_head) * dim;
 
         let length = position + token + 1;
-        let scores: Vec<f32> = (0..length)
+        let first = length - layer.window.unwrap_or(length).min(length);
+        let scores: Vec<f32> = (first..length)
             .map(|p| scale * dot(query, &keys[row(p)..][..dim]))
             .collect();
         let largest = scores.iter().copied().fold(f32::MIN, f32::max);
@@ -72,7 +81,7 @@ pub fn attention(config: &ModelConfig, query: &[f32], keys: &[f32], values: &[f3
 
         let mut sum = vec![0.0; dim];
         for (p, share) in shares.iter().enumerate() {
-            for (sum, value) in sum.iter_mut().zip(&values[row(p)..][..dim]) {
+            for (sum, value) in sum.iter_mut().zip(&values[row(first + p)..][..dim]) {
                 *sum += share / total * value;
             }
         }
@@ -84,14 +93,18 @@ pub fn attention(config: &ModelConfig, query: &[f32], keys: &[f32], values: &[f3
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::LayerConfig, kernels::testing::*};
+    use crate::kernels::testing::*;
 
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(3);
-        for case in 0..12 {
+        for case in 0..18 {
             let config = config(&mut random);
-            let layer = LayerConfig { rope: true, moe: true };
+            let layer = LayerConfig {
+                rope: true,
+                moe: true,
+                window: [None, Some([1, 63, 64, 100, 302][random.usize(..5)])][case / 2 % 2],
+            };
             let data = LayerData::new(&mut random, &config, layer);
             let kv = [KvFormat::F32, KvFormat::F16][case % 2];
             let (position, count) = ([0, 1, 62, 63, 64, 300][random.usize(..6)], random.usize(1..6));
@@ -129,7 +142,7 @@ mod tests {
                     .copied()
                     .collect()
             };
-            let twin = attention(&config, &query, &rows(0), &rows(1), position);
+            let twin = attention(&config, layer, &query, &rows(0), &rows(1), position);
             assert_close(&read(&gpu, &attended), &twin, 1e-4);
         }
     }

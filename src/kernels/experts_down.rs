@@ -130,6 +130,7 @@ mod tests {
             let layer = LayerConfig {
                 rope: true,
                 moe: case % 4 != 3,
+                window: None,
             };
             let data = LayerData::new(&mut random, &config, layer);
             let count = random.usize(1..10);

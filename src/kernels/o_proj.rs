@@ -83,7 +83,11 @@ mod tests {
         let (gpu, mut random) = setup(4);
         for case in 0..8 {
             let config = config(&mut random);
-            let layer = LayerConfig { rope: true, moe: true };
+            let layer = LayerConfig {
+                rope: true,
+                moe: true,
+                window: None,
+            };
             let data = LayerData::new(&mut random, &config, layer);
             let count = random.usize(1..10);
             let shape = LayerShape {

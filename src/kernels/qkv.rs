@@ -158,6 +158,7 @@ mod tests {
             let layer = LayerConfig {
                 rope: case % 3 != 0,
                 moe: true,
+                window: None,
             };
             let data = LayerData::new(&mut random, &config, layer);
             let (position, count) = (random.usize(..200), random.usize(1..10));

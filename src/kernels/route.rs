@@ -130,6 +130,7 @@ mod tests {
             let layer = LayerConfig {
                 rope: true,
                 moe: case % 4 != 3,
+                window: None,
             };
             let data = LayerData::new(&mut random, &config, layer);
             let count = random.usize(1..10);
@@ -186,7 +187,11 @@ mod tests {
     fn ties_go_to_the_lower_expert() {
         let (_, mut random) = setup(6);
         let config = config(&mut random);
-        let layer = LayerConfig { rope: true, moe: true };
+        let layer = LayerConfig {
+            rope: true,
+            moe: true,
+            window: None,
+        };
         let data = LayerData::new(&mut random, &config, layer);
         let mut tensors = data.tensors(&config, layer);
         let router = tensors.router.as_mut().unwrap();

@@ -18,7 +18,11 @@ pub fn setup(seed: u64) -> (Gpu, fastrand::Rng) {
 /// A small model of random shape.
 pub fn config(random: &mut fastrand::Rng) -> ModelConfig {
     let kv_heads = random.usize(1..4);
-    let layer = LayerConfig { rope: true, moe: true };
+    let layer = LayerConfig {
+        rope: true,
+        moe: true,
+        window: None,
+    };
     ModelConfig {
         vocab_size: 64,
         hidden_size: 32 * random.usize(1..12),

@@ -82,7 +82,7 @@ impl Reference {
             let projected = qkv(config, *layer, &tensors, &rope, &x, position);
             keys.extend(projected.key);
             values.extend(projected.value);
-            let attended = attention(config, &projected.query, keys, values, position);
+            let attended = attention(config, *layer, &projected.query, keys, values, position);
             o_proj(&tensors.o, &attended, config.hidden_size, &mut x);
             let between = x.clone();
 

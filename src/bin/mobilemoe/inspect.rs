@@ -6,7 +6,7 @@ use clap::Args;
 use mobilemoe_web::{
     ModelConfig, Result,
     checkpoint::{Checkpoint, CheckpointError, DirectoryRepository, Parameter, parameters},
-    config::WeightFormat,
+    config::{LayerConfig, WeightFormat},
 };
 use pollster::block_on;
 use serde_json::{Value, json};
@@ -49,6 +49,7 @@ impl Inspect {
                 "file": checkpoint.files()[tensor.file], "offset_bytes": tensor.offset_bytes, "len_bytes": tensor.len_bytes,
             })
         };
+        let layer = |layer: &LayerConfig| json!({"rope": layer.rope, "moe": layer.moe, "sliding_window": layer.window});
         let problem = |problem: &CheckpointError| json!({"code": problem.code(), "message": problem.to_string()});
         json!({
             "path": self.dir,
@@ -58,7 +59,7 @@ impl Inspect {
                 "hidden_size": config.hidden_size,
                 "expert_size": config.expert_size,
                 "shared_size": config.shared_size,
-                "layers": config.layers.iter().map(|layer| json!({"rope": layer.rope, "moe": layer.moe})).collect::<Vec<_>>(),
+                "layers": config.layers.iter().map(layer).collect::<Vec<_>>(),
                 "query_heads": config.query_heads,
                 "kv_heads": config.kv_heads,
                 "head_dim": config.head_dim,
@@ -129,12 +130,21 @@ fn summary(checkpoint: &Checkpoint<DirectoryRepository>, report: &Report) -> Vec
     let (moe, rope) = config.layers.iter().fold((0, 0), |(moe, rope), layer| {
         (moe + usize::from(layer.moe), rope + usize::from(layer.rope))
     });
-    let of_layers = |count: usize| {
-        if count == layers {
-            "all".to_string()
-        } else {
-            count.to_string()
-        }
+    let of_layers = |count: usize| match count {
+        0 => "none".to_string(),
+        _ if count == layers => "all".to_string(),
+        _ => count.to_string(),
+    };
+    let windows: Vec<usize> = config.layers.iter().filter_map(|layer| layer.window).collect();
+    let sliding = windows.first().map_or(String::new(), |window| {
+        format!("; {} layers see {window} tokens", windows.len())
+    });
+    let experts = match config.experts {
+        0 => format!("none; feed-forward of width {}", config.shared_size),
+        experts => format!(
+            "{experts} of width {}, {} a token; shared: {}",
+            config.expert_size, config.experts_per_token, config.shared_size
+        ),
     };
     let scaling = config
         .rope_scaling
@@ -169,17 +179,11 @@ fn summary(checkpoint: &Checkpoint<DirectoryRepository>, report: &Report) -> Vec
         (
             "attention",
             format!(
-                "{} query heads, {} KV heads of {}",
+                "{} query heads, {} KV heads of {}{sliding}",
                 config.query_heads, config.kv_heads, config.head_dim
             ),
         ),
-        (
-            "experts",
-            format!(
-                "{} of width {}, {} a token",
-                config.experts, config.expert_size, config.experts_per_token
-            ) + &format!("; shared: {}", config.shared_size),
-        ),
+        ("experts", experts),
         ("vocabulary", format!("{}; {head}", thousands(config.vocab_size as u64))),
         (
             "positions",

@@ -39,6 +39,7 @@ impl Logits {
             let trace = block_on(engine.logits(ids, true))?;
             (trace, engine.config().vocab_size, engine.config().experts_per_token)
         };
+        let chosen = chosen.max(1); // a dense model chooses none
         let positions = |values: &Vec<f32>| values.chunks(chosen).map(<[f32]>::to_vec).collect::<Vec<_>>();
         print(&format!(
             "{}\n",

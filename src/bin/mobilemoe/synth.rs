@@ -50,6 +50,7 @@ struct Overrides {
     query_heads: Option<usize>,
     #[arg(long)]
     kv_heads: Option<usize>,
+    /// 0: every layer is dense
     #[arg(long)]
     experts: Option<usize>,
     #[arg(long)]
@@ -62,6 +63,9 @@ struct Overrides {
     shared_size: Option<usize>,
     #[arg(long)]
     vocab: Option<usize>,
+    /// Tokens that a query sees in all layers but every fourth; 0: all tokens
+    #[arg(long)]
+    window: Option<usize>,
     /// Layers without RoPE and QK-norm, such as 1,3
     #[arg(long, value_delimiter = ',')]
     no_rope_layers: Vec<usize>,
@@ -112,6 +116,7 @@ impl Synth {
             (&mut shape.expert_size, changes.expert_size),
             (&mut shape.shared_size, changes.shared_size),
             (&mut shape.vocab, changes.vocab),
+            (&mut shape.window, changes.window),
         ] {
             *size = change.unwrap_or(*size);
         }

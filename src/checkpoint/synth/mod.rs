@@ -56,6 +56,10 @@ impl Synth {
     pub fn config_json(&self) -> String {
         let shape = &self.shape;
         let uses_rope = |layer| u8::from(!self.no_rope_layers.contains(&layer));
+        let attention = |layer| match shape.window > 0 && (layer + 1) % 4 != 0 {
+            true => "sliding_attention",
+            false => "full_attention",
+        };
         let specials = tokenizer::Specials::of(shape.vocab);
         let mut config = json!({
             "architectures": ["MobileMoEForCausalLM"],
@@ -83,7 +87,7 @@ impl Synth {
             "num_experts_per_tok": shape.experts_per_token,
             "interleave_moe_layer_step": self.moe_step,
             "no_rope_layers": (0..shape.layers).map(uses_rope).collect::<Vec<_>>(),
-            "layer_types": vec!["full_attention"; shape.layers],
+            "layer_types": (0..shape.layers).map(attention).collect::<Vec<_>>(),
             "use_qk_norm": true,
             "attn_temperature_tuning": false,
             "tie_word_embeddings": self.tied,
@@ -96,6 +100,9 @@ impl Synth {
             "bos_token_id": specials.begin_of_text(),
             "eos_token_id": [specials.end_of_text(), specials.eot()],
         });
+        if shape.window > 0 {
+            config["sliding_window"] = shape.window.into();
+        }
         if self.format == WeightFormat::Int4G32 {
             config["quantization"] = int4_block();
         }
