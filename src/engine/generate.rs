@@ -102,11 +102,10 @@ impl Engine {
         };
 
         // The prompt, all but its last chunk: nothing comes back but that it is done.
-        model.gpu.queue.write_buffer(&model.scratch.fault, 0, &[0; 4]);
+        model.gpu.write(&model.scratch.fault, 0, &[0; 4]);
         model
             .gpu
-            .queue
-            .write_buffer(&model.scratch.sampling, 0, bytemuck::bytes_of(&options.sampling));
+            .write(&model.scratch.sampling, 0, bytemuck::bytes_of(&options.sampling));
         while session.tokens.len() + model.plan.chunk_tokens < ids.len() {
             let done = session.tokens.len() + model.plan.chunk_tokens;
             session

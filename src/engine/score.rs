@@ -84,8 +84,7 @@ impl Engine {
                 let targets = &ids[before + row + 1..][..rows];
                 model
                     .gpu
-                    .queue
-                    .write_buffer(&model.scratch.targets, 0, bytemuck::cast_slice(targets));
+                    .write(&model.scratch.targets, 0, bytemuck::cast_slice(targets));
                 submit_head(model, chunk.len(), row, rows, true);
                 let scored: Vec<Scored> = model.gpu.read(&model.scratch.scored).await?;
                 for (scored, target) in scored.iter().zip(targets) {
@@ -98,7 +97,7 @@ impl Engine {
     }
 
     /// The experts that the pass just run chose for its `count` tokens.
-    async fn read_choices(&self, count: usize, trace: &mut LogitsTrace) -> Result<()> {
+    pub(super) async fn read_choices(&self, count: usize, trace: &mut LogitsTrace) -> Result<()> {
         let model = &self.model;
         let choices: Vec<Choice> = model.gpu.read(&model.scratch.choices).await?;
         for (i, _) in model.config.layers.iter().enumerate().filter(|(_, layer)| layer.moe) {

@@ -2,6 +2,7 @@
 
 use crate::{
     Result,
+    gpu::Pass,
     kernels::Step,
     model::{KvCache, Model},
 };
@@ -30,6 +31,13 @@ impl Session {
         self.cache.bytes()
     }
 
+    /// Holds `ids` with random keys and values in place of theirs, see [`KvCache::fill`].
+    pub(super) async fn pretend(&mut self, model: &Model, ids: &[u32]) -> Result<()> {
+        self.cache.fill(model, ids.len()).await?;
+        self.tokens = ids.to_vec();
+        Ok(())
+    }
+
     /// Forgets everything from the first token on that `ids` does not share; the last of `ids` is forgotten too,
     /// because its logits are wanted. Returns how many tokens stay.
     pub(super) fn keep_prefix_of(&mut self, ids: &[u32]) -> usize {
@@ -50,7 +58,7 @@ impl Session {
         model: &Model,
         ids: &[u32],
         chosen: Option<&wgpu::Buffer>,
-        then: impl FnOnce(&mut wgpu::ComputePass),
+        then: impl FnOnce(&mut Pass),
     ) -> Result<()> {
         self.cache.reserve(model, self.tokens.len() + ids.len()).await?;
         let step = Step {
@@ -59,10 +67,7 @@ impl Session {
             head_row: (ids.len() - 1) as u32,
             head_rows: 1,
         };
-        model
-            .gpu
-            .queue
-            .write_buffer(&model.scratch.tokens, 0, bytemuck::cast_slice(ids));
+        model.gpu.write(&model.scratch.tokens, 0, bytemuck::cast_slice(ids));
         model.submit(Some(step), chosen, |pass| {
             model.forward(pass, &self.cache, ids.len());
             then(pass);

@@ -1,6 +1,6 @@
 //! WGSL source -> a pipeline: `#import` of `shaders/shared/`, the model's sizes as constants, one bind group.
 
-use super::Gpu;
+use super::{Gpu, Pass};
 
 /// How a kernel uses the buffer at a binding, in binding order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +143,7 @@ impl Kernel {
                 resource: resource.clone(),
             })
             .collect();
+        gpu.count(|counts| counts.bind_groups += 1);
         gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some(self.name),
             layout: &self.layout,
@@ -152,10 +153,12 @@ impl Kernel {
 }
 
 impl Dispatch<'_> {
-    pub fn encode(&self, pass: &mut wgpu::ComputePass) {
-        pass.set_pipeline(&self.kernel.pipeline);
-        pass.set_bind_group(0, self.bind_group, &[]);
-        let [x, y, z] = self.workgroups;
-        pass.dispatch_workgroups(x, y, z);
+    pub fn encode(&self, pass: &mut Pass) {
+        pass.dispatch(self.kernel.name, |pass| {
+            pass.set_pipeline(&self.kernel.pipeline);
+            pass.set_bind_group(0, self.bind_group, &[]);
+            let [x, y, z] = self.workgroups;
+            pass.dispatch_workgroups(x, y, z);
+        });
     }
 }

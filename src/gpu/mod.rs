@@ -1,11 +1,19 @@
-//! The device and what is asked of it: adapter, limits, buffers, read-backs, and how it fails.
+//! The device and what is asked of it: adapter, limits, buffers, submits, read-backs, and how it fails.
+//!
+//! Nothing outside this module reaches the device or its queue, so that [`Counts`] misses nothing.
 
+mod commands;
+mod counts;
 mod kernel;
+mod profile;
 
 use std::sync::{Arc, Mutex};
 
+pub use commands::{Commands, Pass};
+pub use counts::{Counter, Counts};
 use futures_channel::oneshot;
 pub use kernel::{Access, Dispatch, Kernel, constant};
+pub use profile::KernelTime;
 
 /// What can go wrong on the way to, or on, the GPU.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +39,8 @@ pub enum GpuError {
     DeviceLost(String),
     #[error("the GPU refused a command: {0}")]
     Command(String),
+    #[error("this device has no timestamps: it cannot tell what a kernel took")]
+    NoTimestamps,
 }
 
 impl GpuError {
@@ -42,6 +52,7 @@ impl GpuError {
             GpuError::OutOfMemory { .. } => "OutOfMemory",
             GpuError::DeviceLost(_) => "DeviceLost",
             GpuError::Command(_) => "GpuCommand",
+            GpuError::NoTimestamps => "NoTimestamps",
         }
     }
 }
@@ -57,9 +68,12 @@ pub struct Requirements {
 
 /// A device and its queue.
 pub struct Gpu {
-    pub device: wgpu::Device,
-    pub queue: wgpu::Queue,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
     pub info: wgpu::AdapterInfo,
+    counter: Counter,
+    /// While [`Gpu::start_profile`] is in force and no submit is being recorded.
+    profile: Mutex<Option<profile::Profile>>,
     /// The first failure the device reported on its own: once set, nothing it computes can be trusted.
     failure: Arc<Mutex<Option<Failure>>>,
     /// Gets the reason when the device is lost.
@@ -107,6 +121,8 @@ impl Gpu {
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("mobilemoe"),
+                // Only looked at when profiling.
+                required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
                 required_limits: needed,
                 ..Default::default()
             })
@@ -141,6 +157,8 @@ impl Gpu {
             device,
             queue,
             info,
+            counter: Counter::default(),
+            profile: Mutex::default(),
             failure,
             loss: Mutex::new(Some(loss)),
         })
@@ -162,35 +180,56 @@ impl Gpu {
         }
     }
 
-    /// An empty storage buffer that can be written, copied and read back. Sizes are rounded up to 16 bytes.
-    pub fn storage(&self, label: &str, bytes: u64) -> wgpu::Buffer {
+    /// What is asked of the device, as it goes on.
+    pub fn counter(&self) -> Counter {
+        self.counter.clone()
+    }
+
+    fn count(&self, add: impl FnOnce(&mut Counts)) {
+        self.counter.add(add);
+    }
+
+    fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        self.count(|counts| counts.buffers += 1);
         self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
-            size: bytes.max(16).next_multiple_of(16),
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+            size: bytes,
+            usage,
             mapped_at_creation: false,
         })
+    }
+
+    /// An empty storage buffer that can be written, copied and read back. Sizes are rounded up to 16 bytes.
+    pub fn storage(&self, label: &str, bytes: u64) -> wgpu::Buffer {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        self.buffer(label, bytes.max(16).next_multiple_of(16), usage)
     }
 
     /// A storage buffer with these contents.
     pub fn upload<T: bytemuck::NoUninit>(&self, label: &str, data: &[T]) -> wgpu::Buffer {
         let buffer = self.storage(label, size_of_val(data) as u64);
-        self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(data));
+        self.write(&buffer, 0, bytemuck::cast_slice(data));
         buffer
+    }
+
+    /// Copies bytes into a buffer before the next submit. Offset and length are multiples of 4.
+    pub fn write(&self, buffer: &wgpu::Buffer, offset_bytes: u64, bytes: &[u8]) {
+        self.count(|counts| {
+            counts.writes += 1;
+            counts.written_bytes += bytes.len() as u64;
+        });
+        self.queue.write_buffer(buffer, offset_bytes, bytes);
     }
 
     /// A buffer the host can map, as the target of a copy.
     pub fn staging(&self, label: &str, bytes: u64) -> wgpu::Buffer {
-        self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some(label),
-            size: bytes.next_multiple_of(4),
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        })
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        self.buffer(label, bytes.next_multiple_of(4), usage)
     }
 
     /// Starts mapping a staging buffer; await the result to have its contents.
     pub fn map(&self, staging: &wgpu::Buffer) -> Mapping {
+        self.count(|counts| counts.read_back_bytes += staging.size());
         let (sender, receiver) = oneshot::channel();
         staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
             // The receiver is gone only if the caller gave up waiting.
@@ -220,15 +259,16 @@ impl Gpu {
     /// Reads a whole buffer back: for tests and tools, not for the decode path.
     pub async fn read<T: bytemuck::Pod>(&self, buffer: &wgpu::Buffer) -> Result<Vec<T>, GpuError> {
         let staging = self.staging("read back", buffer.size());
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
-        self.queue.submit([encoder.finish()]);
+        let mut commands = self.commands();
+        commands.copy(buffer, &staging, buffer.size());
+        commands.submit();
         self.finish(self.map(&staging)).await
     }
 
     /// Waits until the GPU has done all that was submitted, so that memory held by pending uploads is free again.
     pub async fn idle(&self) -> Result<(), GpuError> {
         let (sender, receiver) = oneshot::channel();
+        self.count(|counts| counts.submits += 1);
         self.queue.submit([]);
         self.queue.on_submitted_work_done(move || {
             let _ = sender.send(());

@@ -209,9 +209,9 @@ pub fn step(gpu: &Gpu, position: usize, count: usize) -> wgpu::Buffer {
 }
 
 pub fn run(gpu: &Gpu, dispatch: Dispatch) {
-    let mut encoder = gpu.device.create_command_encoder(&Default::default());
-    dispatch.encode(&mut encoder.begin_compute_pass(&Default::default()));
-    gpu.queue.submit([encoder.finish()]);
+    let mut commands = gpu.commands();
+    commands.pass(|pass| dispatch.encode(pass));
+    commands.submit();
     gpu.check().unwrap();
 }
 

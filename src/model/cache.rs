@@ -1,7 +1,9 @@
 //! The keys and values of one conversation.
 
+use half::f16;
+
 use super::Model;
-use crate::Result;
+use crate::{Result, kernels::KvFormat};
 
 /// One buffer a layer, `[positions, k|v, kv_heads, 64]`; grows with the conversation.
 pub struct KvCache {
@@ -51,11 +53,11 @@ impl KvCache {
                     .collect::<Vec<_>>()
             })
             .await?;
-        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        let mut commands = gpu.commands();
         for (old, new) in self.layers.iter().zip(&buffers) {
-            encoder.copy_buffer_to_buffer(&old.buffer, 0, new, 0, row_bytes * self.positions as u64);
+            commands.copy(&old.buffer, new, row_bytes * self.positions as u64);
         }
-        gpu.queue.submit([encoder.finish()]);
+        commands.submit();
         self.layers = (buffers.into_iter().enumerate())
             .map(|(layer, buffer)| {
                 let (qkv, attention) = model.bind_cache(layer, &buffer);
@@ -64,6 +66,23 @@ impl KvCache {
             .collect();
         self.positions = room;
         Ok(())
+    }
+
+    /// Fills the first positions with random keys and values of unit variance, the same in every layer: for measuring how
+    /// long attention to so many tokens takes, where computing them would take too long.
+    pub async fn fill(&mut self, model: &Model, positions: usize) -> Result<()> {
+        self.reserve(model, positions).await?;
+        let mut random = fastrand::Rng::with_seed(positions as u64);
+        let mut value = || (random.f32() - 0.5) * 12f32.sqrt();
+        let values = positions * 2 * model.config.kv_size();
+        let bytes: Vec<u8> = match model.plan.kv {
+            KvFormat::F16 => (0..values).flat_map(|_| f16::from_f32(value()).to_le_bytes()).collect(),
+            KvFormat::F32 => (0..values).flat_map(|_| value().to_le_bytes()).collect(),
+        };
+        for layer in &self.layers {
+            model.gpu.write(&layer.buffer, 0, &bytes);
+        }
+        Ok(model.gpu.idle().await?)
     }
 
     /// GPU memory held, in bytes.

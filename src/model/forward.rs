@@ -5,7 +5,7 @@ use crate::{
     ModelConfig, Result,
     checkpoint::{Checkpoint, Repository},
     config::LayerConfig,
-    gpu::Gpu,
+    gpu::{Gpu, Pass},
     kernels::{
         Choice, KvFormat, LayerShape, PREFILL_TILE, Step,
         attention::Attention,
@@ -145,28 +145,21 @@ impl Model {
 
     /// Submits one compute pass. With a `step` the pass starts from it, without from where the pass before left off.
     /// What it chose is copied to `chosen`, if given.
-    pub(crate) fn submit(
-        &self,
-        step: Option<Step>,
-        chosen: Option<&wgpu::Buffer>,
-        encode: impl FnOnce(&mut wgpu::ComputePass),
-    ) {
+    pub(crate) fn submit(&self, step: Option<Step>, chosen: Option<&wgpu::Buffer>, encode: impl FnOnce(&mut Pass)) {
         if let Some(step) = step {
-            self.gpu
-                .queue
-                .write_buffer(&self.scratch.step, 0, bytemuck::bytes_of(&step));
+            self.gpu.write(&self.scratch.step, 0, bytemuck::bytes_of(&step));
         }
-        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        encode(&mut encoder.begin_compute_pass(&Default::default()));
+        let mut commands = self.gpu.commands();
+        commands.pass(encode);
         if let Some(staging) = chosen {
-            encoder.copy_buffer_to_buffer(&self.scratch.chosen, 0, staging, 0, size_of::<Chosen>() as u64);
+            commands.copy(&self.scratch.chosen, staging, size_of::<Chosen>() as u64);
         }
-        self.gpu.queue.submit([encoder.finish()]);
+        commands.submit();
     }
 
     /// One pass over `count` tokens: ids in `scratch.tokens`, the rest of the job in `scratch.step`.
     /// Ends with the residual stream of every token in `scratch.x`.
-    pub(crate) fn forward(&self, pass: &mut wgpu::ComputePass, cache: &KvCache, count: usize) {
+    pub(crate) fn forward(&self, pass: &mut Pass, cache: &KvCache, count: usize) {
         let tiled = if count == 1 {
             &self.kernels.decode
         } else {
@@ -186,7 +179,7 @@ impl Model {
     }
 
     /// Logits of the `rows` rows that the step names, into `scratch.logits` `[rows, vocab]`.
-    pub(crate) fn head(&self, pass: &mut wgpu::ComputePass, rows: usize) {
+    pub(crate) fn head(&self, pass: &mut Pass, rows: usize) {
         let tiled = if rows == 1 {
             &self.kernels.decode
         } else {
@@ -196,12 +189,12 @@ impl Model {
     }
 
     /// Chooses a token from the first row of logits, and sets the step and the token for the pass after.
-    pub(crate) fn sample(&self, pass: &mut wgpu::ComputePass) {
+    pub(crate) fn sample(&self, pass: &mut Pass) {
         self.kernels.sample.dispatch(&self.binds.sample).encode(pass);
     }
 
     /// Scores `scratch.targets` `[rows]` under the logits, into `scratch.scored`.
-    pub(crate) fn logprob(&self, pass: &mut wgpu::ComputePass, rows: usize) {
+    pub(crate) fn logprob(&self, pass: &mut Pass, rows: usize) {
         self.kernels.logprob.dispatch(&self.binds.logprob, rows).encode(pass);
     }
 
@@ -325,8 +318,7 @@ impl Scratch {
         for layer in 0..layers {
             let table: Vec<u32> = (0..config.experts as u32).chain([layer as u32]).collect();
             let offset = layer * page_table_stride_bytes(config);
-            gpu.queue
-                .write_buffer(&scratch.page_table, offset, bytemuck::cast_slice(&table));
+            gpu.write(&scratch.page_table, offset, bytemuck::cast_slice(&table));
         }
         scratch
     }

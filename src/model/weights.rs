@@ -109,13 +109,11 @@ impl TensorSink for Uploader<'_> {
         let offset = place.offset_bytes + offset_bytes;
         // Copies are made in whole words: only a tensor's last word can be short, and the layout leaves it room.
         let (words, rest) = bytes.split_at(bytes.len() & !3);
-        self.gpu.queue.write_buffer(&place.buffer, offset, words);
+        self.gpu.write(&place.buffer, offset, words);
         if !rest.is_empty() {
             let mut last = [0; 4];
             last[..rest.len()].copy_from_slice(rest);
-            self.gpu
-                .queue
-                .write_buffer(&place.buffer, offset + words.len() as u64, &last);
+            self.gpu.write(&place.buffer, offset + words.len() as u64, &last);
         }
         self.pending_bytes += bytes.len();
         if self.pending_bytes >= PENDING_BYTES {
