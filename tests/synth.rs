@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use mobilemoe_web::{
     checkpoint::{
-        Checkpoint,
+        ByteSource, Checkpoint, Repository,
         synth::{Shape, Synth, shape},
     },
     config::WeightFormat,
@@ -75,6 +75,30 @@ fn synthetic_models_behave() {
             );
         }
     }
+}
+
+/// A checkpoint made while it is read has the bytes of one that was made before, however it is read.
+#[test]
+fn made_while_read() {
+    let synth = Synth {
+        shards: 2,
+        ..Synth::new(shape("tiny").unwrap())
+    };
+    let (whole, made) = (synth.in_memory().unwrap(), synth.repository().unwrap());
+    for (file, bytes) in whole.files() {
+        let source = block_on(made.open(file)).unwrap().unwrap();
+        assert_eq!(source.len_bytes(), bytes.len() as u64, "{file}");
+        // Forward in odd pieces, then backward.
+        let steps = (0..bytes.len()).step_by(99_991);
+        for begin in steps.clone().chain(steps.rev().step_by(3)) {
+            let mut piece = vec![0; 99_991.min(bytes.len() - begin)];
+            block_on(source.read(begin as u64, &mut piece)).unwrap();
+            assert!(piece == bytes[begin..][..piece.len()], "{file} from {begin}");
+        }
+        let beyond = block_on(source.read(bytes.len() as u64 - 1, &mut [0; 2]));
+        assert_eq!(beyond.unwrap_err().code(), "EndOfFile");
+    }
+    assert!(block_on(made.open("nothing")).unwrap().is_none());
 }
 
 /// The dense baseline's kinds of layers, tiny: the GPU equals the reference, before the window is full and after.

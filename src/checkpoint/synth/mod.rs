@@ -3,6 +3,7 @@
 //! They cost no download and no licence, and everything about them but the text they write is like the real thing:
 //! names, shapes, bytes, activations of ordinary size, routing that uses many experts.
 
+mod repository;
 mod shapes;
 mod tokenizer;
 mod weights;
@@ -19,6 +20,7 @@ use crate::{
     ModelConfig, Result,
     config::{WeightFormat, int4_block},
 };
+pub use repository::{SynthFile, SynthRepository};
 pub use shapes::{SHAPES, Shape, shape};
 
 /// What to make. Two equal ones make equal bytes, on every machine.
@@ -126,23 +128,30 @@ impl Synth {
         if let Some(index) = index {
             out(INDEX_FILE, index.as_bytes())?;
         }
-        // Which parameter a tensor belongs to.
-        let by_tensor: BTreeMap<String, &Parameter> = parameters
-            .iter()
-            .flat_map(|parameter| {
-                self.tensors(parameter)
-                    .into_iter()
-                    .map(move |tensor| (tensor.name, parameter))
-            })
-            .collect();
+        let by_tensor = self.by_tensor(&parameters);
         let generator = weights::Generator::new(self.seed, config.layers.len());
         for (file, layout) in weight_files {
             out(&file, &layout.head)?;
             for tensor in &layout.tensors {
-                generator.write(by_tensor[&tensor.name], tensor, &mut |bytes| out(&file, bytes))?;
+                let mut pieces = generator.pieces(by_tensor[&tensor.name], tensor);
+                loop {
+                    match pieces.next() {
+                        [] => break,
+                        bytes => out(&file, bytes)?,
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    /// Which parameter a tensor belongs to.
+    fn by_tensor<'a>(&self, parameters: &'a [Parameter]) -> BTreeMap<String, &'a Parameter> {
+        let names = |parameter: &'a Parameter| {
+            let tensors = self.tensors(parameter).into_iter();
+            tensors.map(move |tensor| (tensor.name, parameter))
+        };
+        parameters.iter().flat_map(names).collect()
     }
 
     /// The whole checkpoint in memory.

@@ -10,10 +10,7 @@
 use fastrand::Rng;
 use half::{bf16, f16};
 
-use crate::{
-    Result,
-    checkpoint::{Dtype, Parameter, ParameterKind, TensorSpec},
-};
+use crate::checkpoint::{Dtype, Parameter, ParameterKind, TensorSpec};
 
 const PIECE_BYTES: u64 = 1 << 20;
 
@@ -21,7 +18,24 @@ const PIECE_BYTES: u64 = 1 << 20;
 const CODE_STD: f32 = 3.4;
 
 /// Fills a piece of a tensor, going on where the last piece ended.
-type Fill<'a> = Box<dyn FnMut(&mut [u8]) + 'a>;
+type Fill = Box<dyn FnMut(&mut [u8])>;
+
+/// A tensor's bytes, made piece by piece.
+pub(super) struct Pieces {
+    fill: Fill,
+    buffer: Vec<u8>,
+    left_bytes: u64,
+}
+
+impl Pieces {
+    /// The next bytes; empty at the end.
+    pub fn next(&mut self) -> &[u8] {
+        let piece = &mut self.buffer[..self.left_bytes.min(PIECE_BYTES) as usize];
+        (self.fill)(piece);
+        self.left_bytes -= piece.len() as u64;
+        piece
+    }
+}
 
 pub(super) struct Generator {
     seed: u64,
@@ -54,17 +68,15 @@ impl Generator {
         }
     }
 
-    /// The bytes of one of the parameter's tensors, piece by piece. They depend on the seed and the tensor's name alone.
-    pub fn write(
-        &self,
-        parameter: &Parameter,
-        tensor: &TensorSpec,
-        out: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
+    /// The bytes of one of the parameter's tensors. They depend on the seed and the tensor's name alone.
+    pub fn pieces(&self, parameter: &Parameter, tensor: &TensorSpec) -> Pieces {
         let mut random = Rng::with_seed(self.seed ^ fnv1a(&tensor.name));
         let std = self.std(parameter);
-        let mut fill: Fill = match (tensor.dtype, parameter.kind) {
-            (Dtype::U8, _) => Box::new(|piece| self.fill_codes(&mut random, piece)),
+        let fill: Fill = match (tensor.dtype, parameter.kind) {
+            (Dtype::U8, _) => {
+                let nibbles = self.nibbles;
+                Box::new(move |piece| fill_codes(&mut random, &nibbles, piece))
+            }
             (Dtype::F16, _) => {
                 // A group's scale is within a quarter of the mean.
                 let scale = |i: usize| std / self.code_std * (0.75 + 0.5 * i as f32 / 255.0);
@@ -83,15 +95,12 @@ impl Generator {
                 Box::new(move |piece| fill_from(&mut random, &table, piece))
             }
         };
-        let mut left = tensor.len_bytes();
-        let mut buffer = vec![0; left.min(PIECE_BYTES) as usize];
-        while left > 0 {
-            let piece = &mut buffer[..left.min(PIECE_BYTES) as usize];
-            fill(piece);
-            out(piece)?;
-            left -= piece.len() as u64;
+        let left_bytes = tensor.len_bytes();
+        Pieces {
+            fill,
+            buffer: vec![0; left_bytes.min(PIECE_BYTES) as usize],
+            left_bytes,
         }
-        Ok(())
     }
 
     /// The standard deviation of a parameter's weights.
@@ -115,13 +124,14 @@ impl Generator {
         // [out, in] and [experts, in, out] alike.
         gain / (parameter.shape[1] as f32).sqrt()
     }
+}
 
-    fn fill_codes(&self, random: &mut Rng, piece: &mut [u8]) {
-        for bytes in piece.chunks_mut(4) {
-            let bits = random.u64(..).to_le_bytes();
-            for (byte, pair) in bytes.iter_mut().zip(bits.as_chunks::<2>().0) {
-                *byte = self.nibbles[pair[0] as usize] | self.nibbles[pair[1] as usize] << 4;
-            }
+/// Fills with random codes, two a byte.
+fn fill_codes(random: &mut Rng, nibbles: &[u8; 256], piece: &mut [u8]) {
+    for bytes in piece.chunks_mut(4) {
+        let bits = random.u64(..).to_le_bytes();
+        for (byte, pair) in bytes.iter_mut().zip(bits.as_chunks::<2>().0) {
+            *byte = nibbles[pair[0] as usize] | nibbles[pair[1] as usize] << 4;
         }
     }
 }
