@@ -1,5 +1,6 @@
 //! Sessions, generation and scoring on top of a [`Model`].
 
+pub mod bench;
 mod generate;
 mod score;
 mod session;

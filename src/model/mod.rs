@@ -4,9 +4,11 @@ mod cache;
 mod forward;
 mod plan;
 mod reference;
+mod traffic;
 mod weights;
 
 pub use cache::KvCache;
 pub use forward::{Model, ModelOptions};
 pub use plan::Plan;
 pub use reference::{Reference, ReferenceCache, Trace};
+pub use traffic::{KernelReads, min_weight_bytes_per_token, token_reads};
