@@ -3,7 +3,7 @@ import { MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
 import { ProgressMeter } from './progress.js';
 import type { WireSampling, WireText } from './protocol.js';
-import { wireSource } from './source.js';
+import { wireSource, type Source } from './source.js';
 import { GenerationStream } from './stream.js';
 import type {
   ChatMessage,
@@ -12,7 +12,6 @@ import type {
   LogitsTrace,
   SamplingOptions,
   Score,
-  Source,
   TextGeneration,
   TextOptions,
 } from './types.js';
@@ -50,14 +49,15 @@ export class MobileMoE {
   /**
    * Opens a checkpoint and streams its weights to the GPU.
    *
-   * @throws MobileMoEError - "NoWebGpu", "NoAdapter" (this browser or device cannot run it), "HttpStatus", "HttpConnection"
-   * and other "Http..." codes (the server), "MissingFile", "MissingTensor" and others (the checkpoint), "Aborted".
+   * @throws MobileMoEError - "NoWebGpu", "NoAdapter" (this browser or device cannot run it), "AccessDenied" (the
+   * message says how to get access), "HttpStatus", "HttpConnection" and other "Http..." codes (the server),
+   * "MissingFile", "MissingTensor" and others (the checkpoint), "Aborted".
    */
   static async load(source: Source, options: LoadOptions = {}): Promise<MobileMoE> {
     const { onProgress, signal, contextLength, kv, chunkTokens } = options;
     const aborted = () => new MobileMoEError('Aborted', 'Loading was aborted.');
     if (signal?.aborted) throw aborted();
-    const from = wireSource(source);
+    const from = wireSource(source, options);
     const meter = new ProgressMeter(onProgress);
     const connection = new Connection();
     // The worker is the load's own: ending it ends every request and frees what is on the GPU, at any moment.

@@ -12,7 +12,10 @@ export interface NamedFile {
   file: File;
 }
 
-export type WireSource = { url: string } | { files: NamedFile[] } | { directory: FileSystemDirectoryHandle } | { synthetic: true };
+/** A source on the web, in absolute URLs: a folder, or each file; `page`: the repository's, if it is on a Hugging Face hub. */
+export type WireWeb = ({ url: string } | { files: Record<string, string> }) & { page?: string; token?: string };
+
+export type WireSource = { web: WireWeb } | { files: NamedFile[] } | { directory: FileSystemDirectoryHandle } | { synthetic: true };
 
 export interface WireLoadOptions {
   contextLength?: number;

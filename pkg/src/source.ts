@@ -1,19 +1,88 @@
 import { MobileMoEError } from './errors.js';
 import type { NamedFile, WireSource } from './protocol.js';
-import type { Source } from './types.js';
+
+/**
+ * Where a checkpoint comes from:
+ *
+ * - a Hugging Face id, `"owner/name"`, or the address of its page there;
+ * - the URL of a folder, absolute or relative to the page (write `"./owner/name/"` for a relative one that looks like an id);
+ * - the URL of each file, where they do not lie in one folder under their own names;
+ * - the files of a folder the user picked, or a directory handle;
+ * - `"synthetic-tiny"`, a small untrained model made in memory to try the engine with.
+ */
+export type Source = string | URL | { files: FileUrls } | FileList | readonly File[] | FileSystemDirectoryHandle;
+
+/** A URL for each file of a checkpoint, by its name there ("config.json", "model.safetensors", "tokenizer.json", ...). */
+export type FileUrls = Readonly<Record<string, string | URL>>;
+
+/** What goes with a source on the web. Refused, not ignored, with any other. */
+export interface SourceOptions {
+  /** Which branch, tag or commit of a Hugging Face repository; default "main". */
+  revision?: string;
+  /**
+   * Where the Hugging Face ids live; default "https://huggingface.co". A mirror serves `/owner/name/resolve/revision/file`
+   * and allows the page by CORS.
+   */
+  endpoint?: string | URL;
+  /**
+   * An access token, sent as `Authorization: Bearer` with every request for the checkpoint and to no other server (browsers
+   * drop it when a server redirects elsewhere): gated repositories want one of an account that accepted the licence.
+   */
+  token?: string;
+}
+
+const HUB = 'https://huggingface.co';
+const HUB_HOSTS = ['huggingface.co', 'hf.co'];
+const ID = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/;
 
 /** A source in the form that the worker takes. */
-export function wireSource(source: Source): WireSource {
-  if (source === 'synthetic-tiny') return { synthetic: true };
-  if (typeof source === 'string') {
-    try {
-      return { url: new URL(source, document.baseURI).href };
-    } catch {
-      throw new MobileMoEError('BadUrl', `"${source}" is not a URL`);
-    }
+export function wireSource(source: Source, options: SourceOptions = {}): WireSource {
+  if (source instanceof URL || (typeof source === 'string' && source !== 'synthetic-tiny')) return webSource(source, options);
+  if (typeof source !== 'string' && 'files' in source) {
+    refuse(options, ['revision', 'endpoint'], 'a Hugging Face id');
+    const urls = Object.entries(source.files).map(([name, url]) => [name, absolute(url).href]);
+    return { web: { files: Object.fromEntries(urls), ...wireToken(options) } };
   }
+  refuse(options, ['revision', 'endpoint', 'token'], 'a source on the web');
+  if (typeof source === 'string') return { synthetic: true };
   if ('kind' in source) return { directory: source };
   return { files: nameFiles([...source].map((file) => ({ name: file.webkitRelativePath || file.name, file }))) };
+}
+
+function webSource(source: string | URL, options: SourceOptions): WireSource {
+  const { revision, endpoint = HUB } = options;
+  if (typeof source === 'string' && ID.test(source)) return hubSource(absolute(endpoint), source, revision ?? 'main', options);
+  const url = absolute(source);
+  // The page of a repository stands for its files.
+  const [, id, pageRevision] = /^\/([^/]+\/[^/]+)(?:\/tree\/([^/]+))?\/?$/.exec(url.pathname) ?? [];
+  if (HUB_HOSTS.includes(url.hostname) && id && ID.test(id)) {
+    return hubSource(absolute(endpoint), id, revision ?? decodeURIComponent(pageRevision ?? 'main'), options);
+  }
+  refuse(options, ['revision', 'endpoint'], 'a Hugging Face id');
+  url.pathname = url.pathname.replace(/config\.json$/, '');
+  return { web: { url: url.href, ...wireToken(options) } };
+}
+
+function hubSource(endpoint: URL, id: string, revision: string, options: SourceOptions): WireSource {
+  const hub = endpoint.href.replace(/\/+$/, '');
+  const url = `${hub}/${id}/resolve/${encodeURIComponent(revision)}/`;
+  return { web: { url, page: `${hub}/${id}`, ...wireToken(options) } };
+}
+
+const wireToken = ({ token }: SourceOptions) => (token === undefined ? {} : { token });
+
+function refuse(options: SourceOptions, names: (keyof SourceOptions)[], expected: string): void {
+  const name = names.find((name) => options[name] !== undefined);
+  if (name) throw new MobileMoEError('BadOptions', `options: \`${name}\` goes with ${expected} only`);
+}
+
+/** Relative to the page, or to the script where there is none. */
+function absolute(url: string | URL): URL {
+  try {
+    return new URL(url, globalThis.document?.baseURI ?? location.href);
+  } catch {
+    throw new MobileMoEError('BadUrl', `"${url}" is not a URL`);
+  }
 }
 
 /** Names files relative to the folder that holds `config.json` (the outermost one, where there are several). */

@@ -1,8 +1,4 @@
-/**
- * Where a checkpoint comes from: a URL of its folder (resolved against the page), the files of a folder the user picked,
- * a directory handle, or `"synthetic-tiny"`, a small untrained model made in memory to try the engine with.
- */
-export type Source = string | FileList | readonly File[] | FileSystemDirectoryHandle;
+import type { SourceOptions } from './source.js';
 
 /** How far loading has come. */
 export interface LoadProgress {
@@ -18,7 +14,7 @@ export interface LoadProgress {
   secondsLeft: number | undefined;
 }
 
-export interface LoadOptions {
+export interface LoadOptions extends SourceOptions {
   onProgress?: (progress: LoadProgress) => void;
   /** Aborting rejects `load` with code "Aborted" and frees the worker and its GPU buffers. */
   signal?: AbortSignal;

@@ -25,7 +25,7 @@ const handlers: Handlers = {
     emit({ stage: 'opening', bytesDone: 0, bytesTotal: 0 });
     await init();
     const progress = throttle((bytesDone: number, bytesTotal: number) => emit({ stage: 'weights', bytesDone, bytesTotal }));
-    if ('url' in source) loaded = await WebEngine.loadUrl(source.url, options, progress, die);
+    if ('web' in source) loaded = await WebEngine.loadUrl(source.web, options, progress, die);
     else if ('synthetic' in source) loaded = await WebEngine.loadSynthetic(options, progress, die);
     else {
       const files = 'files' in source ? source.files : await listDirectory(source.directory);

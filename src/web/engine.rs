@@ -54,16 +54,16 @@ struct GenerateRequest {
 
 #[wasm_bindgen]
 impl WebEngine {
-    /// Loads from the folder at `url`. `progress(bytesDone, bytesTotal)` follows the weights; `on_lost(error)` is called
-    /// if the device is lost later on.
+    /// Loads from the web: an [`HttpSource`](super::HttpSource). `progress(bytesDone, bytesTotal)` follows the weights;
+    /// `on_lost(error)` is called if the device is lost later on.
     #[wasm_bindgen(js_name = loadUrl)]
     pub async fn load_url(
-        url: String,
+        source: JsValue,
         options: JsValue,
         progress: Function,
         on_lost: Function,
     ) -> Result<WebEngine, JsValue> {
-        let repository = HttpRepository::new(&url).map_err(js::to_js)?;
+        let repository = HttpRepository::new(parse(source).map_err(js::to_js)?).map_err(js::to_js)?;
         Self::load(WebRepository::Http(repository), options, progress, on_lost).await
     }
 

@@ -10,6 +10,12 @@ pub enum WebError {
         status: u16,
         hint: &'static str,
     },
+    #[error("{url}: access denied (HTTP {status}): {way}")]
+    AccessDenied { url: String, status: u16, way: String },
+    #[error("{page}: no such repository{}", if *.signed_in { ", or the token's account may not see it" } else { ", or it is private and needs a `token`" })]
+    RepositoryNotFound { page: String, signed_in: bool },
+    #[error("{url}: the repository has no such revision")]
+    RevisionNotFound { url: String },
     #[error(
         "{url}: no connection after {attempts} attempts ({detail}); is the server up, and does it allow this page by CORS?"
     )]
@@ -46,6 +52,9 @@ impl WebError {
         match self {
             WebError::BadUrl { .. } => "BadUrl",
             WebError::HttpStatus { .. } => "HttpStatus",
+            WebError::AccessDenied { .. } => "AccessDenied",
+            WebError::RepositoryNotFound { .. } => "RepositoryNotFound",
+            WebError::RevisionNotFound { .. } => "RevisionNotFound",
             WebError::HttpConnection { .. } => "HttpConnection",
             WebError::HttpHtml { .. } => "HttpHtml",
             WebError::HttpLength { .. } => "HttpLength",

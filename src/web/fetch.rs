@@ -3,9 +3,10 @@
 //! A weights file is fetched once and read forward as its bytes arrive. The fetch is opened anew, from the byte needed,
 //! when a read jumps or the connection drops; what a reopened file says of itself must match what it said first.
 
-use std::cell::Cell;
+use std::{cell::Cell, collections::HashMap, rc::Rc};
 
 use js_sys::{Promise, Reflect, Uint8Array};
+use serde::Deserialize;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Headers, ReadableStreamDefaultReader, RequestInit, Response, Url};
@@ -29,37 +30,72 @@ const MAX_REREAD_BYTES: u64 = 64 << 20;
 /// Upper bound for files read whole; a Llama-3 `tokenizer.json` is 17 MB.
 const MAX_WHOLE_BYTES: usize = 128 << 20;
 
-/// A folder on a web server.
+/// Where a checkpoint lies on the web, in absolute URLs.
+#[derive(Deserialize)]
+pub struct HttpSource {
+    #[serde(flatten)]
+    place: Place,
+    #[serde(flatten)]
+    access: Access,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Place {
+    /// The folder that holds the files; its query, if any, goes with every file.
+    Url(String),
+    /// A URL for each file, by its name; there are no others.
+    Files(HashMap<String, String>),
+}
+
+/// How a server is asked, and what to say when it refuses.
+#[derive(Deserialize)]
+struct Access {
+    /// Goes with every request, as `Authorization: Bearer`.
+    token: Option<String>,
+    /// The repository's page, if it is on a Hugging Face hub.
+    page: Option<String>,
+}
+
+/// A checkpoint on a web server.
 pub struct HttpRepository {
-    base: Url,
+    place: Place,
+    access: Rc<Access>,
 }
 
 impl HttpRepository {
-    /// `base` is the folder's absolute URL; its query, if any, goes with every file. A bare Hugging Face model page stands
-    /// for its main revision.
-    pub fn new(base: &str) -> Result<Self> {
-        let bad = |detail: &str| WebError::BadUrl {
-            url: base.into(),
-            detail: detail.into(),
+    pub fn new(source: HttpSource) -> Result<Self> {
+        let HttpSource { place, access } = source;
+        let urls: Vec<&String> = match &place {
+            Place::Url(url) => vec![url],
+            Place::Files(files) => files.values().collect(),
         };
-        let base = Url::new(base).map_err(|thrown| bad(&js::message(&thrown)))?;
-        if !matches!(base.protocol().as_str(), "http:" | "https:") {
-            return Err(bad("expected http or https").into());
+        for url in urls {
+            let bad = |detail: &str| WebError::BadUrl {
+                url: url.clone(),
+                detail: detail.into(),
+            };
+            let parsed = Url::new(url).map_err(|thrown| bad(&js::message(&thrown)))?;
+            match (&place, parsed.protocol().as_str()) {
+                (_, "http:" | "https:") | (Place::Files(_), "blob:" | "data:") => {}
+                _ => return Err(bad("expected http or https").into()),
+            }
         }
-        let path = base.pathname();
-        let path = path.strip_suffix("config.json").unwrap_or(&path).trim_end_matches('/');
-        if base.hostname() == "huggingface.co" && path.split('/').count() == 3 {
-            base.set_pathname(&format!("{path}/resolve/main"));
-        } else {
-            base.set_pathname(path);
-        }
-        Ok(HttpRepository { base })
+        let access = Rc::new(access);
+        Ok(HttpRepository { place, access })
     }
 
-    fn url(&self, file: &str) -> String {
-        let url = Url::new(&self.base.href()).expect("parsed before");
-        url.set_pathname(&format!("{}/{file}", self.base.pathname().trim_end_matches('/')));
-        url.href()
+    fn request(&self, file: &str) -> Option<Request> {
+        let url = match &self.place {
+            Place::Files(files) => files.get(file)?.clone(),
+            Place::Url(folder) => {
+                let url = Url::new(folder).expect("parsed before");
+                url.set_pathname(&format!("{}/{file}", url.pathname().trim_end_matches('/')));
+                url.href()
+            }
+        };
+        let access = self.access.clone();
+        Some(Request { url, access })
     }
 }
 
@@ -67,7 +103,9 @@ impl Repository for HttpRepository {
     type Source = HttpFile;
 
     async fn open(&self, file: &str) -> Result<Option<HttpFile>> {
-        let request = Request { url: self.url(file) };
+        let Some(request) = self.request(file) else {
+            return Ok(None);
+        };
         if file.ends_with(".safetensors") {
             Ok(StreamedFile::open(request).await?.map(HttpFile::Streamed))
         } else {
@@ -256,6 +294,7 @@ struct Opened {
 
 struct Request {
     url: String,
+    access: Rc<Access>,
 }
 
 impl Request {
@@ -267,9 +306,11 @@ impl Request {
                 Err(thrown) => js::message(&thrown),
                 Ok(response) => match response.status() {
                     200 | 206 => return self.opened(&response, from).map(Some),
-                    404 | 410 => return Ok(None),
                     status @ (408 | 429 | 500..=599) if failures + 1 < MAX_ATTEMPTS => format!("HTTP {status}"),
-                    status => return Err(self.refused(status).into()),
+                    status => match self.refused(status, &response) {
+                        Some(error) => return Err(error.into()),
+                        None => return Ok(None),
+                    },
                 },
             };
             failures += 1;
@@ -278,12 +319,15 @@ impl Request {
     }
 
     async fn fetch(&self, from: Option<u64>) -> Result<Response, JsValue> {
-        let init = RequestInit::new();
+        let headers = Headers::new()?;
         if let Some(from) = from {
-            let headers = Headers::new()?;
             headers.set("Range", &format!("bytes={from}-"))?;
-            init.set_headers(&headers);
         }
+        if let Some(token) = &self.access.token {
+            headers.set("Authorization", &format!("Bearer {token}"))?;
+        }
+        let init = RequestInit::new();
+        init.set_headers(&headers);
         let answer = js::worker().fetch_with_str_and_init(&self.url, &init);
         match js::settle_within(answer, STALL_TIMEOUT_MS).await {
             Some(outcome) => outcome?.dyn_into(),
@@ -380,18 +424,30 @@ impl Request {
         Ok(())
     }
 
-    fn refused(&self, status: u16) -> WebError {
-        let hint = match status {
-            401 | 403 => {
-                ": it asks for a login or an accepted licence; download the files and open them as a local folder instead"
-            }
-            416 => ": the file is shorter than before",
-            _ => "",
-        };
-        WebError::HttpStatus {
-            url: self.url.clone(),
-            status,
-            hint,
+    /// What a status other than success means; `None`: there is no such file.
+    fn refused(&self, status: u16, response: &Response) -> Option<WebError> {
+        let url = self.url.clone();
+        let Access { token, page } = &*self.access;
+        // A hub tells apart what looks the same by status, and hides from strangers what they may not see.
+        let reason = response.headers().get("x-error-code").ok().flatten();
+        match (status, reason.as_deref(), page) {
+            (401 | 404, Some("RepoNotFound"), Some(page)) => Some(WebError::RepositoryNotFound {
+                page: page.clone(),
+                signed_in: token.is_some(),
+            }),
+            (404, Some("RevisionNotFound"), Some(_)) => Some(WebError::RevisionNotFound { url }),
+            (404 | 410, ..) => None,
+            (401 | 403, ..) => Some(WebError::AccessDenied {
+                url,
+                status,
+                way: way_in(status, token.is_some(), page.as_deref()),
+            }),
+            (416, ..) => Some(WebError::HttpStatus {
+                url,
+                status,
+                hint: ": the file is shorter than before",
+            }),
+            _ => Some(WebError::HttpStatus { url, status, hint: "" }),
         }
     }
 
@@ -401,6 +457,27 @@ impl Request {
             status: 404,
             hint: ": the file was there before",
         }
+    }
+}
+
+/// How to get access where a server refuses it.
+fn way_in(status: u16, signed_in: bool, page: Option<&str>) -> String {
+    const FOLDER: &str = "or download the files and open them as a local folder";
+    match (page, signed_in) {
+        (None, false) => format!("it asks for a login: pass its access token as `token`, {FOLDER}"),
+        (None, true) => format!("it does not accept the token; get another, {FOLDER}"),
+        (Some(page), false) => format!(
+            "accept the licence at {page} with your account there and pass an access token of that account as `token`, {FOLDER}"
+        ),
+        (Some(page), true) if status == 401 => {
+            format!(
+                "the token is not valid (any more): make a new one in your account's settings, having accepted the licence at {page}"
+            )
+        }
+        (Some(page), true) => format!(
+            "the token's account has no access: accept the licence at {page} with that account; a fine-grained token must also \
+             be allowed to read gated repositories"
+        ),
     }
 }
 

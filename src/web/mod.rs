@@ -9,6 +9,6 @@ mod repository;
 
 pub use engine::WebEngine;
 pub use error::WebError;
-pub use fetch::{HttpFile, HttpRepository};
+pub use fetch::{HttpFile, HttpRepository, HttpSource};
 pub use files::{FileRepository, PickedFile};
 pub use repository::{WebRepository, WebSource};

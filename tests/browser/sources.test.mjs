@@ -4,8 +4,9 @@ import { strict as assert } from 'node:assert';
 import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
 
-import { openBlank, workersGone } from './engine.mjs';
+import { load, openBlank, workersGone } from './engine.mjs';
 import { browserTest } from './harness.mjs';
+import { TOKENS, serveHub } from './hub.mjs';
 import { readSafetensors } from './safetensors.mjs';
 
 const TINY_A = '/fixtures/tiny-a/';
@@ -79,8 +80,98 @@ browserTest('a server that is gone, refuses, or has no checkpoint is told apart'
   }
   Object.assign(server.faults, { path: /config\.json$/, status: 403 });
   const refused = await failureOf(page, TINY_A);
-  assert.equal(refused.code, 'HttpStatus');
-  assert.match(refused.message, /config\.json.*403.*local folder/);
+  assert.equal(refused.code, 'AccessDenied');
+  assert.match(refused.message, /config\.json.*403.*`token`.*local folder/);
+});
+
+browserTest('what a source stands for', {}, async ({ page, server }) => {
+  await openBlank(page);
+  const wire = (source, options = {}) => page.evaluate(async ({ source, options }) => {
+    const { wireSource } = await import('/pkg/dist/source.js');
+    try {
+      return wireSource(source, options);
+    } catch ({ code, message }) {
+      return { code, message };
+    }
+  }, { source, options });
+  const hub = 'https://huggingface.co';
+  const id = 'facebook/MobileMoE-S-QAT';
+  const main = { url: `${hub}/${id}/resolve/main/`, page: `${hub}/${id}` };
+  const cases = [
+    [id, {}, main],
+    [id, { token: 'hf_x' }, { ...main, token: 'hf_x' }],
+    [id, { revision: 'refs/pr/1' }, { ...main, url: `${hub}/${id}/resolve/refs%2Fpr%2F1/` }],
+    [id, { endpoint: 'https://mirror.example/hf/' }, { url: `https://mirror.example/hf/${id}/resolve/main/`, page: `https://mirror.example/hf/${id}` }],
+    [`${hub}/${id}`, {}, main],
+    [`https://hf.co/${id}/`, {}, main],
+    [`${hub}/${id}/tree/v2`, {}, { ...main, url: `${hub}/${id}/resolve/v2/` }],
+    [`${hub}/${id}/resolve/main/`, {}, { url: `${hub}/${id}/resolve/main/` }],
+    [`./${id}`, {}, { url: `${server.origin}/pages/${id}` }],
+    ['models/tiny/', {}, { url: `${server.origin}/pages/models/tiny/` }],
+    ['/models/tiny/config.json?key=1', { token: 't' }, { url: `${server.origin}/models/tiny/?key=1`, token: 't' }],
+    [{ files: { 'config.json': '/a1b2.json' } }, {}, { files: { 'config.json': `${server.origin}/a1b2.json` } }],
+  ];
+  for (const [source, options, web] of cases) assert.deepEqual(await wire(source, options), { web }, JSON.stringify([source, options]));
+  const refusals = [
+    ['http://', {}, 'BadUrl', /not a URL/],
+    ['/models/tiny/', { revision: 'main' }, 'BadOptions', /`revision`.*Hugging Face id/],
+    ['/models/tiny/', { endpoint: hub }, 'BadOptions', /`endpoint`/],
+    [{ files: {} }, { revision: 'main' }, 'BadOptions', /`revision`/],
+    ['synthetic-tiny', { token: 't' }, 'BadOptions', /`token`.*web/],
+  ];
+  for (const [source, options, code, pattern] of refusals) {
+    const refused = await wire(source, options);
+    assert.equal(refused.code, code, JSON.stringify(refused));
+    assert.match(refused.message, pattern);
+  }
+});
+
+browserTest('Hugging Face ids, gated and not, through a mirror', { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
+  const hub = await serveHub();
+  try {
+    const gated = 'facebook/MobileMoE-S-QAT';
+    const licence = `${hub.origin}/${gated}`;
+    const refusals = [
+      [gated, {}, 'AccessDenied', ['401', `accept the licence at ${licence}`, '`token`', 'local folder']],
+      [gated, { token: TOKENS.stranger }, 'AccessDenied', ['403', 'no access', `accept the licence at ${licence}`]],
+      [gated, { token: 'hf_expired' }, 'AccessDenied', ['401', 'not valid']],
+      ['owner/nothing', {}, 'RepositoryNotFound', [`${hub.origin}/owner/nothing`, 'private']],
+      ['owner/nothing', { token: TOKENS.granted }, 'RepositoryNotFound', ['may not see it']],
+      ['owner/open', { revision: 'v9' }, 'RevisionNotFound', ['/resolve/v9/']],
+    ];
+    for (const [source, options, code, parts] of refusals) {
+      const refused = await failureOf(page, source, { endpoint: hub.origin, ...options });
+      assert.equal(refused.code, code, refused.message);
+      for (const part of parts) assert.ok(refused.message.includes(part), `${part}: ${refused.message}`);
+    }
+
+    hub.requests.length = 0;
+    await load(page, gated, { endpoint: hub.origin, token: TOKENS.granted });
+    await assertLoaded(page);
+    assert.ok(hub.requests.length >= 3 && hub.requests.every(({ authorization }) => authorization === `Bearer ${TOKENS.granted}`));
+
+    hub.requests.length = 0;
+    await load(page, 'owner/open', { endpoint: hub.origin, revision: 'refs/pr/1' });
+    assert.ok(hub.requests.every(({ path, authorization }) => path.startsWith('/owner/open/resolve/refs%2Fpr%2F1/') && !authorization));
+  } finally {
+    await hub.close();
+  }
+});
+
+browserTest('files under URLs of their own', { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
+  await openBlank(page);
+  await page.evaluate(async (folder) => {
+    // As a bundler leaves them: one inlined, one with a name that says nothing.
+    const config = await (await fetch(`${folder}config.json`)).text();
+    const weights = URL.createObjectURL(await (await fetch(`${folder}model.safetensors`)).blob());
+    const files = { 'config.json': `data:application/json;base64,${btoa(config)}`, 'model.safetensors': weights };
+    window.engine = await window.MobileMoE.load({ files });
+  }, TINY_A);
+  await assertLoaded(page);
+  const missing = await failureOf(page, { files: { 'config.json': `${TINY_A}config.json` } });
+  assert.deepEqual([missing.code, /model\.safetensors/.test(missing.message)], ['MissingFile', true]);
+  const bad = await failureOf(page, { files: { 'config.json': 'ftp://example.org/config.json' } });
+  assert.equal(bad.code, 'BadUrl');
 });
 
 browserTest('an HTML page in place of a file is recognised', { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
