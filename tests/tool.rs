@@ -226,6 +226,99 @@ fn a_dense_model_is_made_shown_and_run() {
 }
 
 #[test]
+fn bench_measures_and_counts() {
+    const QUICK: [&str; 10] = [
+        "--prompts",
+        "8,40",
+        "--contexts",
+        "5,9000",
+        "--context",
+        "200",
+        "--tokens",
+        "3",
+        "--repeats",
+        "2",
+    ];
+    let run = |models: &[&str], more: &[&str]| output(&[&["bench"], models, &QUICK[..], more].concat());
+    let json: serde_json::Value = serde_json::from_str(&run(&["tiny"], &["--json"])).unwrap();
+    let number = |key: &str| json[key].as_f64().unwrap_or_else(|| panic!("{key} in {json:#}"));
+    assert_eq!(
+        (json["shape"].as_str(), json["variant"].is_string()),
+        (Some("tiny"), true)
+    );
+    for (key, expected) in [
+        ("passes_per_token", 1.0),
+        ("submits_per_token", 1.0),
+        ("readback_bytes_per_token", 8.0),
+        ("buffer_writes_per_token", 0.0),
+        ("bind_groups_created_per_token", 0.0),
+        ("buffers_created_per_token", 0.0),
+    ] {
+        assert_eq!(number(key), expected, "{key}");
+    }
+    assert!((1.0..=6.0 * 3.0 + 6.0).contains(&number("dispatches_per_token")));
+    assert!(number("gpu_bytes") > number("weight_bytes"));
+    assert_eq!(
+        number("prefill_tokens_per_s"),
+        json["prefill"][0]["tokens_per_s"]["median"]
+    );
+    assert_eq!(
+        number("decode_ms_per_token"),
+        json["decode"][0]["ms_per_token"]["median"]
+    );
+
+    let prefill: Vec<_> = (json["prefill"].as_array().unwrap().iter())
+        .map(|figure| {
+            (
+                figure["prompt_tokens"].as_u64().unwrap(),
+                figure["stream"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    let expected = [(8, "realistic"), (8, "templated"), (40, "realistic"), (40, "templated")];
+    assert_eq!(prefill, expected);
+    // The longer context is cut to what leaves room for the tokens.
+    let contexts: Vec<_> = json["decode"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| f["context"].as_u64().unwrap())
+        .collect();
+    assert!(contexts[0] == 5 && (180..200).contains(&contexts[1]), "{contexts:?}");
+
+    // The kernels that ran read all that a token reads: weights, and 5 positions of 3 layers' keys and values.
+    let read: u64 = (json["profile"]["decode"].as_array().unwrap().iter())
+        .filter_map(|k| k["bytes"].as_u64())
+        .sum();
+    assert_eq!(
+        read as f64,
+        number("weight_bytes_per_token") + (5 * 3 * 2 * 64 * 2) as f64
+    );
+    let dispatches = |step: &str| -> f64 {
+        (json["profile"][step].as_array().unwrap().iter())
+            .map(|kernel| kernel["dispatches"].as_f64().unwrap())
+            .sum()
+    };
+    assert_eq!(dispatches("decode"), number("dispatches_per_token"));
+    assert!(dispatches("prefill") > 0.0);
+
+    let place = place("bench");
+    let dense = place.join("dense");
+    output(&["synth", text(&dense), "--experts", "0", "--window", "8"]);
+    let printed = run(&["tiny", text(&dense)], &["--no-profile", "--fill", "prompt"]);
+    assert!(printed.lines().all(|line| line.chars().count() <= 80), "{printed}");
+    for said in [
+        "tiny over dense",
+        "decode after 5 ",
+        "prefill of 40, templated",
+        "0 bind groups and 0 buffers",
+    ] {
+        assert!(printed.contains(said), "{printed}");
+    }
+    assert!(complaint(&["bench", "/nowhere"], 2).contains("neither a directory nor one of tiny, mini, S, M, L, pro"));
+}
+
+#[test]
 fn inspect_shows_all_problems() {
     let place = place("inspect-problems");
     let directory = place.join("bad");

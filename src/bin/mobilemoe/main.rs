@@ -1,5 +1,6 @@
 //! `mobilemoe`: MobileMoE checkpoints on the command line.
 
+mod bench;
 mod generate;
 mod inspect;
 mod logits;
@@ -30,6 +31,7 @@ enum Command {
     Logits(logits::Logits),
     Generate(generate::Generate),
     Score(score::Score),
+    Bench(bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Logits(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Score(command) => command.run(),
+        Command::Bench(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

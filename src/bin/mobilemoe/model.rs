@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use mobilemoe_web::{
     Result,
-    checkpoint::{Checkpoint, DirectoryRepository},
+    checkpoint::{Checkpoint, DirectoryRepository, Repository},
     engine::Engine,
     kernels::KvFormat,
     model::ModelOptions,
@@ -19,6 +19,13 @@ use crate::terminal::bytes_bar;
 pub struct ModelArgs {
     /// A directory with config.json and safetensors files
     pub dir: PathBuf,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// How to run a checkpoint.
+#[derive(Args)]
+pub struct EngineArgs {
     /// How the KV cache stores its numbers
     #[arg(long, value_enum, default_value_t = Kv::F16)]
     pub kv: Kv,
@@ -43,7 +50,13 @@ impl ModelArgs {
 
     /// The model on the GPU.
     pub fn engine(&self) -> Result<Engine> {
-        let checkpoint = self.checkpoint()?;
+        self.engine.load(&self.checkpoint()?)
+    }
+}
+
+impl EngineArgs {
+    /// The checkpoint on the GPU.
+    pub fn load<R: Repository>(&self, checkpoint: &Checkpoint<R>) -> Result<Engine> {
         let options = ModelOptions {
             context_length: self.context,
             chunk_tokens: self.chunk,
@@ -53,7 +66,7 @@ impl ModelArgs {
             },
         };
         let bar = bytes_bar("loading", checkpoint.total_bytes());
-        let engine = block_on(Engine::load(&checkpoint, &options, &mut |done, _| {
+        let engine = block_on(Engine::load(checkpoint, &options, &mut |done, _| {
             bar.set_position(done)
         }))?;
         bar.finish_and_clear();

@@ -35,6 +35,12 @@ pub fn bytes_bar(action: &'static str, total_bytes: u64) -> ProgressBar {
     ProgressBar::new(total_bytes).with_style(style).with_message(action)
 }
 
+/// A bar on stderr that counts steps and names the one under way; invisible where stderr is no terminal.
+pub fn steps_bar(steps: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{pos}/{len} {wide_msg} {elapsed}");
+    ProgressBar::new(steps as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
 /// 713916240 -> "713,916,240"
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
