@@ -1,3 +1,4 @@
+export type * from './benchmark.js';
 export { MobileMoEError } from './errors.js';
 export type { Facts } from './facts.js';
 export { MobileMoE } from './mobilemoe.js';

@@ -1,3 +1,4 @@
+import type { BenchmarkOptions, BenchmarkReport } from './benchmark.js';
 import { Connection } from './connection.js';
 import { MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
@@ -141,6 +142,15 @@ export class MobileMoE {
   /** How likely the model finds a continuation, id by id. The context must hold at least one id. */
   async score(context: ArrayLike<number>, continuation: ArrayLike<number>): Promise<Score> {
     return this.#connection.call('score', [tokenIds(context), tokenIds(continuation)]);
+  }
+
+  /**
+   * Measures how fast the loaded model runs on this device: prefill by prompt length, decode by context, time by kernel.
+   * Takes minutes with the default options on a slow device; other calls wait. What a chat left in the cache is dropped.
+   */
+  benchmark(options: BenchmarkOptions = {}): Promise<BenchmarkReport> {
+    const { onProgress, signal, ...wire } = options;
+    return this.#connection.call('benchmark', [wire], { onEvent: onProgress, signal });
   }
 
   /** Ends the worker and frees the GPU memory. What is pending rejects with code "Disposed". */

@@ -2,6 +2,7 @@
  * What the page and the worker say to each other. The page sends `Request`s; the worker serves them one after the other
  * and answers each with any number of events and exactly one result or error.
  */
+import type { BenchmarkOptions, BenchmarkProgress, BenchmarkReport } from './benchmark.js';
 import type { WireError } from './errors.js';
 import type { ChatMessage, Generation, LogitsTrace, SamplingOptions, Score, TextGeneration } from './types.js';
 import type { Facts } from './facts.js';
@@ -15,7 +16,7 @@ export interface NamedFile {
 /** A source on the web, in absolute URLs: a folder, or each file; `page`: the repository's, if it is on a Hugging Face hub. */
 export type WireWeb = ({ url: string } | { files: Record<string, string> }) & { page?: string; token?: string };
 
-export type WireSource = { web: WireWeb } | { files: NamedFile[] } | { directory: FileSystemDirectoryHandle } | { synthetic: true };
+export type WireSource = { web: WireWeb } | { files: NamedFile[] } | { directory: FileSystemDirectoryHandle } | { synthetic: string };
 
 export interface WireLoadOptions {
   contextLength?: number;
@@ -25,6 +26,8 @@ export interface WireLoadOptions {
 
 export type WireSampling = Omit<SamplingOptions, 'signal'>;
 export type WireText = WireSampling & { stop: string[] };
+
+export type WireBenchmark = Omit<BenchmarkOptions, 'onProgress' | 'signal'>;
 
 export interface WireProgress {
   stage: 'opening' | 'weights';
@@ -44,6 +47,7 @@ export interface Calls {
   tokenizeChat: { args: [messages: readonly ChatMessage[], addGenerationPrompt: boolean]; result: Uint32Array; event: never };
   logits: { args: [ids: Uint32Array, allPositions: boolean]; result: LogitsTrace; event: never };
   score: { args: [context: Uint32Array, continuation: Uint32Array]; result: Score; event: never };
+  benchmark: { args: [options: WireBenchmark]; result: BenchmarkReport; event: BenchmarkProgress };
 }
 
 export type Method = keyof Calls;

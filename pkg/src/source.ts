@@ -8,7 +8,8 @@ import type { NamedFile, WireSource } from './protocol.js';
  * - the URL of a folder, absolute or relative to the page (write `"./owner/name/"` for a relative one that looks like an id);
  * - the URL of each file, where they do not lie in one folder under their own names;
  * - the files of a folder the user picked, or a directory handle;
- * - `"synthetic-tiny"`, a small untrained model made in memory to try the engine with.
+ * - `"synthetic-tiny"`, a small untrained model made in memory to try the engine with; or another shape of random weights:
+ *   `-mini`, `-S`, `-M`, `-L`, and `-pro`, the dense model that MobileMoE is compared with.
  */
 export type Source = string | URL | { files: FileUrls } | FileList | readonly File[] | FileSystemDirectoryHandle;
 
@@ -31,20 +32,21 @@ export interface SourceOptions {
   token?: string;
 }
 
+const SYNTHETIC = /^synthetic-(?=\w+$)/;
 const HUB = 'https://huggingface.co';
 const HUB_HOSTS = ['huggingface.co', 'hf.co'];
 const ID = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/;
 
 /** A source in the form that the worker takes. */
 export function wireSource(source: Source, options: SourceOptions = {}): WireSource {
-  if (source instanceof URL || (typeof source === 'string' && source !== 'synthetic-tiny')) return webSource(source, options);
+  if (source instanceof URL || (typeof source === 'string' && !SYNTHETIC.test(source))) return webSource(source, options);
   if (typeof source !== 'string' && 'files' in source) {
     refuse(options, ['revision', 'endpoint'], 'a Hugging Face id');
     const urls = Object.entries(source.files).map(([name, url]) => [name, absolute(url).href]);
     return { web: { files: Object.fromEntries(urls), ...wireToken(options) } };
   }
   refuse(options, ['revision', 'endpoint', 'token'], 'a source on the web');
-  if (typeof source === 'string') return { synthetic: true };
+  if (typeof source === 'string') return { synthetic: source.replace(SYNTHETIC, '') };
   if ('kind' in source) return { directory: source };
   return { files: nameFiles([...source].map((file) => ({ name: file.webkitRelativePath || file.name, file }))) };
 }

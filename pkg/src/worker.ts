@@ -1,5 +1,6 @@
 /** The worker: owns the WASM module and the GPU device, serves one call after another. */
 import init, { WebEngine } from '../wasm/mobilemoe_web.js';
+import type { BenchmarkProgress, BenchmarkReport } from './benchmark.js';
 import { MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
 import type { Call, Calls, Method, Reply, Request } from './protocol.js';
@@ -26,7 +27,7 @@ const handlers: Handlers = {
     await init();
     const progress = throttle((bytesDone: number, bytesTotal: number) => emit({ stage: 'weights', bytesDone, bytesTotal }));
     if ('web' in source) loaded = await WebEngine.loadUrl(source.web, options, progress, die);
-    else if ('synthetic' in source) loaded = await WebEngine.loadSynthetic(options, progress, die);
+    else if ('synthetic' in source) loaded = await WebEngine.loadSynthetic(source.synthetic, options, progress, die);
     else {
       const files = 'files' in source ? source.files : await listDirectory(source.directory);
       loaded = await WebEngine.loadFiles(files, options, progress, die);
@@ -42,6 +43,11 @@ const handlers: Handlers = {
   tokenizeChat: ([messages, addGenerationPrompt]) => engine().tokenizeChat(messages, addGenerationPrompt),
   logits: ([ids, allPositions]) => engine().logits(ids, allPositions) as Promise<LogitsTrace>,
   score: ([context, continuation]) => engine().score(context, continuation) as Promise<Score>,
+  async benchmark([options], { emit, signal }) {
+    const onProgress = (progress: BenchmarkProgress) => (emit(progress), !signal.aborted);
+    const report = (await engine().benchmark(options, onProgress)) as BenchmarkReport;
+    return { ...report, adapter: await adapterName() };
+  },
 };
 
 /** What the browser calls the GPU; the engine's own library does not say. */

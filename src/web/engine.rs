@@ -24,11 +24,11 @@ const TOKENIZER: &str = "tokenizer.json";
 /// A checkpoint on the GPU with its tokenizer.
 #[wasm_bindgen]
 pub struct WebEngine {
-    engine: Engine,
+    pub(super) engine: Engine,
     /// `None` if the repository has no `tokenizer.json`: ids in, ids out still work.
-    text: Option<Text>,
+    pub(super) text: Option<Text>,
     /// The conversation whose keys and values the cache holds.
-    session: Option<Session>,
+    pub(super) session: Option<Session>,
 }
 
 #[derive(Deserialize)]
@@ -79,16 +79,22 @@ impl WebEngine {
         Self::load(WebRepository::Files(repository), options, progress, on_lost).await
     }
 
-    /// Loads the small untrained model.
+    /// Loads a model of random weights, made on the way: of the shape of that name ("tiny", "S").
     #[wasm_bindgen(js_name = loadSynthetic)]
-    pub async fn load_synthetic(options: JsValue, progress: Function, on_lost: Function) -> Result<WebEngine, JsValue> {
-        Self::load(
-            WebRepository::Memory(synth::tiny().map_err(js::to_js)?),
-            options,
-            progress,
-            on_lost,
-        )
-        .await
+    pub async fn load_synthetic(
+        shape: String,
+        options: JsValue,
+        progress: Function,
+        on_lost: Function,
+    ) -> Result<WebEngine, JsValue> {
+        let repository = match synth::shape(&shape) {
+            Some(shape) => synth::Synth::new(shape).repository().map_err(js::to_js)?,
+            None => {
+                let detail = format!("there is no synthetic model `{shape}`");
+                return Err(js::to_js(WebError::BadOptions { detail }));
+            }
+        };
+        Self::load(WebRepository::Synthetic(repository), options, progress, on_lost).await
     }
 
     async fn load(
@@ -450,7 +456,7 @@ fn check_webgpu() -> Result<(), WebError> {
     Err(WebError::NoWebGpu { detail })
 }
 
-fn parse<T: DeserializeOwned>(value: JsValue) -> Result<T> {
+pub(super) fn parse<T: DeserializeOwned>(value: JsValue) -> Result<T> {
     serde_wasm_bindgen::from_value(value).map_err(|error| {
         WebError::BadOptions {
             detail: error.to_string(),

@@ -1,5 +1,6 @@
 //! The browser's side: where bytes come from, and the class that the package's worker drives.
 
+mod bench;
 mod engine;
 mod error;
 mod fetch;

@@ -6,19 +6,22 @@ use super::{
 };
 use crate::{
     Result,
-    checkpoint::{ByteSource, MemoryRepository, Repository},
+    checkpoint::{
+        ByteSource, Repository,
+        synth::{SynthFile, SynthRepository},
+    },
 };
 
 pub enum WebRepository {
     Http(HttpRepository),
     Files(FileRepository),
-    Memory(MemoryRepository),
+    Synthetic(SynthRepository),
 }
 
 pub enum WebSource {
     Http(HttpFile),
     File(PickedFile),
-    Memory(<MemoryRepository as Repository>::Source),
+    Synthetic(SynthFile),
 }
 
 impl Repository for WebRepository {
@@ -28,7 +31,7 @@ impl Repository for WebRepository {
         Ok(match self {
             WebRepository::Http(repository) => repository.open(file).await?.map(WebSource::Http),
             WebRepository::Files(repository) => repository.open(file).await?.map(WebSource::File),
-            WebRepository::Memory(repository) => repository.open(file).await?.map(WebSource::Memory),
+            WebRepository::Synthetic(repository) => repository.open(file).await?.map(WebSource::Synthetic),
         })
     }
 }
@@ -38,7 +41,7 @@ impl ByteSource for WebSource {
         match self {
             WebSource::Http(file) => file.len_bytes(),
             WebSource::File(file) => file.len_bytes(),
-            WebSource::Memory(file) => file.len_bytes(),
+            WebSource::Synthetic(file) => file.len_bytes(),
         }
     }
 
@@ -46,7 +49,7 @@ impl ByteSource for WebSource {
         match self {
             WebSource::Http(file) => file.read(offset_bytes, out).await,
             WebSource::File(file) => file.read(offset_bytes, out).await,
-            WebSource::Memory(file) => file.read(offset_bytes, out).await,
+            WebSource::Synthetic(file) => file.read(offset_bytes, out).await,
         }
     }
 }

@@ -17,13 +17,13 @@ const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const CHROMIUM_FLAGS = [
   '--no-sandbox',
   '--enable-unsafe-webgpu',
-  '--use-webgpu-adapter=swiftshader',
   '--disable-quic',
   '--no-first-run',
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
 ];
+const SOFTWARE_FLAG = '--use-webgpu-adapter=swiftshader';
 const DEFAULT_TIMEOUT_MS = 120_000;
 
 /**
@@ -56,10 +56,13 @@ export function browserTest(name, options, body) {
 }
 
 /**
- * @param {{ viewport?: { width: number, height: number }, models?: string[] }} options `models`: folders served at /models/
- * @param {(stage: Stage) => Promise<void>} body
+ * @param {{ viewport?: { width: number, height: number }, models?: string[], gpu?: boolean }} options
+ *   `models`: folders served at /models/; `gpu`: the machine's own instead of software
+ * @template T
+ * @param {(stage: Stage) => Promise<T>} body
+ * @returns {Promise<T>}
  */
-export async function withBrowser({ viewport, models }, body) {
+export async function withBrowser({ viewport, models, gpu }, body) {
   const server = await serve({
     models,
     mounts: { '/fixtures/': join(TESTS, 'fixtures'), '/pages/': join(TESTS, 'browser/pages') },
@@ -70,7 +73,7 @@ export async function withBrowser({ viewport, models }, body) {
     // A profile on disk, unlike a private window, gives pages a real private file system (OPFS).
     context = await chromium.launchPersistentContext(profile, {
       executablePath: CHROMIUM,
-      args: CHROMIUM_FLAGS,
+      args: gpu ? CHROMIUM_FLAGS : [...CHROMIUM_FLAGS, SOFTWARE_FLAG],
       headless: true,
       baseURL: server.origin,
       ...(viewport && { viewport }),
@@ -82,7 +85,7 @@ export async function withBrowser({ viewport, models }, body) {
       if (message.type() === 'error') problems.push(`console: ${message.text()} (${message.location().url})`);
     });
     const page = context.pages()[0] ?? (await context.newPage());
-    await body({ page, context, server, problems });
+    return await body({ page, context, server, problems });
   } catch (error) {
     throw Object.assign(error, { requests: server.requests.slice(-20) });
   } finally {

@@ -1,15 +1,18 @@
 /** The demo: open a checkpoint, talk to it. It uses the package as any page would. */
 import type { MobileMoE, TextOptions } from '../../pkg/dist/index.js';
-import { describeCapability } from './capability.js';
+import { capability } from './capability.js';
 import { Chat } from './chat.js';
 import * as format from './format.js';
-import { notify } from './notice.js';
+import { hideNotice, notify } from './notice.js';
 import { offerToOpen } from './open.js';
 import { page, show } from './page.js';
 
 let chat: Chat | undefined;
 
-void describeCapability();
+void capability().then(({ ok, text }) => {
+  page.capability.dataset.ok = String(ok);
+  page.capability.textContent = text;
+});
 offerToOpen((engine, name) => {
   chat = new Chat(engine, generationOptions);
   page.modelLine.textContent = describe(engine, name);
@@ -40,7 +43,7 @@ async function send(): Promise<void> {
   const question = page.prompt.value.trim();
   if (!chat || chat.busy || page.send.disabled || !question) return;
   page.prompt.value = '';
-  page.notice.hidden = true;
+  hideNotice();
   page.send.hidden = true;
   page.stop.hidden = false;
   await chat.ask(question);

@@ -1,14 +1,7 @@
 import * as format from './format.js';
-import { page } from './page.js';
 
 /** Says, before anything is downloaded, whether this browser can run a model. */
-export async function describeCapability(): Promise<void> {
-  const { ok, text } = await capability();
-  page.capability.dataset.ok = String(ok);
-  page.capability.textContent = text;
-}
-
-async function capability(): Promise<{ ok: boolean; text: string }> {
+export async function capability(): Promise<{ ok: boolean; text: string }> {
   if (!isSecureContext) return { ok: false, text: 'WebGPU needs a secure page: open it over https or from localhost.' };
   if (!navigator.gpu) {
     return { ok: false, text: 'This browser has no WebGPU. Chrome or Edge 121, Safari 26 or Firefox 141 and later have it.' };

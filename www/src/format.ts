@@ -1,5 +1,6 @@
 /** 713916240 -> "714 MB" */
 export function bytes(count: number): string {
+  if (count < 1e3) return `${count} B`;
   if (count < 1e6) return `${Math.round(count / 1e3)} kB`;
   if (count < 1e9) return `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} MB`;
   return `${(count / 1e9).toFixed(2)} GB`;
@@ -16,6 +17,6 @@ export function milliseconds(count: number): string {
   return count < 1000 ? `${Math.round(count)} ms` : `${(count / 1000).toFixed(2)} s`;
 }
 
-export function plural(count: number, one: string): string {
-  return `${count} ${one}${count === 1 ? '' : 's'}`;
+export function plural(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
 }

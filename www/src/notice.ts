@@ -1,13 +1,19 @@
 import { MobileMoEError } from '../../pkg/dist/index.js';
-import { page } from './page.js';
+import { element } from './element.js';
+
+const notice = element('notice', HTMLDivElement);
+const text = element('notice-text', HTMLParagraphElement);
+const detail = element('notice-detail', HTMLParagraphElement);
+const reload = element('notice-reload', HTMLButtonElement);
+const close = element('notice-close', HTMLButtonElement);
 
 /** What a failure means to the person in front of the page; the error's own message follows in small print. */
 const MEANING: Record<string, string> = {
   NoWebGpu: 'This browser cannot reach the GPU from a page.',
   NoAdapter: 'This browser found no GPU that it may use.',
-  DeviceLost: 'The GPU was taken away, perhaps for lack of memory. The conversation above is still here to copy.',
+  DeviceLost: 'The GPU was taken away, perhaps for lack of memory. What is above is still here to copy.',
   OutOfMemory: 'This device has too little GPU memory for the model.',
-  WorkerCrashed: 'The engine stopped unexpectedly. The conversation above is still here to copy.',
+  WorkerCrashed: 'The engine stopped unexpectedly. What is above is still here to copy.',
   HttpConnection: 'The server could not be reached.',
   HttpStatus: 'The server would not give the file.',
   HttpHtml: 'There is no checkpoint at this address.',
@@ -20,12 +26,16 @@ const FATAL = new Set(['DeviceLost', 'WorkerCrashed']);
 
 export function notify(thrown: unknown): void {
   const error = MobileMoEError.from(thrown);
-  page.noticeText.textContent = MEANING[error.code] ?? 'That did not work.';
-  page.noticeDetail.textContent = `${error.message} (${error.code})`;
-  page.noticeReload.hidden = !FATAL.has(error.code);
-  page.noticeClose.hidden = FATAL.has(error.code);
-  page.notice.hidden = false;
+  text.textContent = MEANING[error.code] ?? 'That did not work.';
+  detail.textContent = `${error.message} (${error.code})`;
+  reload.hidden = !FATAL.has(error.code);
+  close.hidden = FATAL.has(error.code);
+  notice.hidden = false;
 }
 
-page.noticeClose.addEventListener('click', () => (page.notice.hidden = true));
-page.noticeReload.addEventListener('click', () => location.reload());
+export function hideNotice(): void {
+  notice.hidden = true;
+}
+
+close.addEventListener('click', hideNotice);
+reload.addEventListener('click', () => location.reload());

@@ -1,6 +1,6 @@
 import { MobileMoE, MobileMoEError, type LoadProgress, type Source } from '../../pkg/dist/index.js';
 import * as format from './format.js';
-import { notify } from './notice.js';
+import { hideNotice, notify } from './notice.js';
 import { page, show } from './page.js';
 
 declare global {
@@ -19,7 +19,7 @@ export function offerToOpen(opened: (engine: MobileMoE, name: string) => void): 
   async function open(source: Source, name: string): Promise<void> {
     if (cancel) return;
     cancel = new AbortController();
-    page.notice.hidden = true;
+    hideNotice();
     page.loadingName.textContent = name;
     showProgress({ stage: 'starting', bytesDone: 0, bytesTotal: 0, bytesPerSecond: 0, secondsLeft: undefined });
     show('loading');

@@ -1,10 +1,6 @@
-/** The elements of index.html, by their ids. */
-function element<E extends HTMLElement>(id: string, type: new () => E): E {
-  const found = document.getElementById(id);
-  if (!(found instanceof type)) throw new Error(`index.html has no ${type.name} #${id}`);
-  return found;
-}
+import { element } from './element.js';
 
+/** The elements of index.html, by their ids. */
 export const page = {
   body: document.body,
   modelLine: element('model-line', HTMLParagraphElement),
@@ -25,11 +21,6 @@ export const page = {
   prompt: element('prompt', HTMLTextAreaElement),
   send: element('send', HTMLButtonElement),
   stop: element('stop', HTMLButtonElement),
-  notice: element('notice', HTMLDivElement),
-  noticeText: element('notice-text', HTMLParagraphElement),
-  noticeDetail: element('notice-detail', HTMLParagraphElement),
-  noticeReload: element('notice-reload', HTMLButtonElement),
-  noticeClose: element('notice-close', HTMLButtonElement),
   settings: element('settings', HTMLDialogElement),
   temperature: element('temperature', HTMLInputElement),
   temperatureValue: element('temperature-value', HTMLOutputElement),

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, ops::ControlFlow};
 
 use report::by_time;
 pub use report::{BenchReport, DecodeFigure, KernelProfile, PerToken, PrefillFigure, Profile, Spread};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 pub use streams::streams;
 use web_time::Instant;
 
@@ -63,7 +63,7 @@ pub struct Stream {
 }
 
 /// How the cache comes to hold a context that is to be decoded after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fill {
     /// Random keys and values: it takes as long to attend to them as to real ones.
@@ -377,6 +377,7 @@ impl Bench<'_> {
         Ok((milliseconds(began), self.session.tokens.len()))
     }
 
+    /// Times the kernels of decode steps, and of one pass of prefill as long as the budget allows.
     async fn profile(&mut self, engine: &mut Engine, context: usize) -> Result<()> {
         self.progress.now = "timing each kernel".into();
         if !self.goes_on() {
@@ -393,7 +394,11 @@ impl Bench<'_> {
         self.hold(engine, &ids[..context]).await?;
         let decode = self.profiled(engine, &ids, steps).await?;
 
-        let prefill_tokens = engine.model.plan.chunk_tokens.min(engine.model.plan.context_length - 1);
+        let longest = engine.model.plan.chunk_tokens.min(engine.model.plan.context_length - 1);
+        let prefill_tokens = match self.report.prefill.first() {
+            Some(figure) => ((figure.tokens_per_s.median * self.options.budget_ms / 1e3) as usize).clamp(1, longest),
+            None => longest,
+        };
         let ids = self.options.streams[0].take(prefill_tokens);
         self.session.tokens.clear();
         let prefill = self.profiled(engine, &ids, 1).await?;

@@ -142,7 +142,7 @@ impl Bench {
             Err(Error::Checkpoint(CheckpointError::MissingFile { .. })) => None,
             Err(error) => return Err(error),
         };
-        let mut streams = streams(text.as_ref(), checkpoint.config().vocab_size, PROSE)?;
+        let mut streams = streams(text.as_ref(), checkpoint.config().vocab_size, Some(PROSE))?;
         streams.retain(|stream| self.streams.iter().any(|name| name.is(&stream.name)));
         drop(text);
 
