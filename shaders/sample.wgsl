@@ -34,6 +34,9 @@ var<workgroup> indices: array<u32, THREADS>;
 var<workgroup> histogram: array<atomic<u32>, 256>;
 var<workgroup> found: vec2<u32>; // a digit and what lies above it
 
+// Logits at or below this belong to tokens that must not be chosen (adjust.wgsl).
+const FORBIDDEN: f32 = -1e30;
+
 // Sorts like the float: larger key, larger logit.
 fn key_of(logit: f32) -> u32 {
     let bits = bitcast<u32>(logit);
@@ -138,7 +141,7 @@ fn main(@builtin(local_invocation_index) local: u32) {
     }
 
     if (sampling.temperature > 0.0) {
-        var least = 0u;
+        var least = key_of(FORBIDDEN) + 1u;
         if (sampling.top_k > 0u && sampling.top_k < VOCAB) {
             least = threshold(local, least, sampling.top_k, best, 0.0);
         }

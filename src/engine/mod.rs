@@ -2,20 +2,26 @@
 
 pub mod bench;
 mod generate;
+mod report;
 mod score;
 mod session;
+mod steer;
+
+use std::rc::Rc;
 
 use serde::Serialize;
 
-pub use generate::{Event, Finish, GenerateOptions, Generation};
+pub use generate::{Event, Finish, GenerateOptions, Generation, Running};
+pub use report::{MAX_TOP_LOGPROBS, Report};
 pub use score::{LogitsTrace, Score};
 pub use session::Session;
+pub use steer::Steering;
 
 use crate::{
     ModelConfig, Result,
     checkpoint::{Checkpoint, Repository},
     gpu::GpuError,
-    kernels::KvFormat,
+    kernels::{KvFormat, adjust::Adjust, logprob::Logprob},
     model::{Model, ModelOptions},
 };
 
@@ -36,6 +42,8 @@ pub enum RequestError {
     },
     #[error("expert {expert} of layer {layer} was chosen but is not on the GPU")]
     MissingExpert { layer: usize, expert: usize },
+    #[error("the mask of the next token is unusable: {0}")]
+    Mask(String),
 }
 
 impl RequestError {
@@ -46,13 +54,19 @@ impl RequestError {
             RequestError::PromptTooLong { .. } => "PromptTooLong",
             RequestError::Option { .. } => "Option",
             RequestError::MissingExpert { .. } => "MissingExpert",
+            RequestError::Mask(_) => "Mask",
         }
     }
 }
 
-/// A loaded model that answers requests, one at a time.
+/// A loaded model that answers requests. Generations can take turns step by step; all else is done in one go.
 pub struct Engine {
     model: Model,
+    /// Where the generation whose state the shared buffers hold keeps its next token while others have their turn.
+    turn: Option<wgpu::Buffer>,
+    /// Compiled when first used.
+    adjust: Option<Rc<Adjust>>,
+    likeliest: Option<Rc<Logprob>>,
 }
 
 /// What a loaded model is and takes.
@@ -90,6 +104,9 @@ impl Engine {
     ) -> Result<Engine> {
         Ok(Engine {
             model: Model::load(checkpoint, options, progress).await?,
+            turn: None,
+            adjust: None,
+            likeliest: None,
         })
     }
 
@@ -127,6 +144,11 @@ impl Engine {
     /// An empty conversation.
     pub async fn session(&self) -> Result<Session> {
         Session::new(&self.model).await
+    }
+
+    /// A conversation that goes on from where `session` is, with a copy of its cache; the two go their own ways.
+    pub async fn fork(&self, session: &Session) -> Result<Session> {
+        session.fork(&self.model).await
     }
 
     /// Ids must be in the vocabulary, and there must be some, and `extra` more must fit behind them.

@@ -31,6 +31,7 @@ impl Engine {
     /// Logits after each of `ids` (or after the last), read back to the host: for checks, not for chats.
     pub async fn logits(&mut self, ids: &[u32], all_positions: bool) -> Result<LogitsTrace> {
         self.check_ids(ids, 0)?;
+        self.put_by();
         let model = &self.model;
         let mut session = Session::new(model).await?;
         let layers = model.config.layers.len();
@@ -67,6 +68,7 @@ impl Engine {
         self.check_ids(context, continuation.len())?;
         let ids = [context, continuation].concat();
         self.check_ids(&ids, 0)?;
+        self.put_by();
         let model = &self.model;
         let mut session = Session::new(model).await?;
         let mut score = Score {
@@ -87,9 +89,9 @@ impl Engine {
                     .write(&model.scratch.targets, 0, bytemuck::cast_slice(targets));
                 submit_head(model, chunk.len(), row, rows, true);
                 let scored: Vec<Scored> = model.gpu.read(&model.scratch.scored).await?;
-                for (scored, target) in scored.iter().zip(targets) {
-                    score.logprobs.push(scored.logprob);
-                    score.is_greedy &= scored.largest == *target;
+                for row in scored.chunks_exact(2).take(rows) {
+                    score.logprobs.push(row[0].logprob);
+                    score.is_greedy &= row[1].id == row[0].id;
                 }
             }
         }

@@ -38,6 +38,13 @@ impl Session {
         Ok(())
     }
 
+    pub(super) async fn fork(&self, model: &Model) -> Result<Session> {
+        Ok(Session {
+            cache: self.cache.fork(model, self.tokens.len()).await?,
+            tokens: self.tokens.clone(),
+        })
+    }
+
     /// Forgets everything from the first token on that `ids` does not share; the last of `ids` is forgotten too,
     /// because its logits are wanted. Returns how many tokens stay.
     pub(super) fn keep_prefix_of(&mut self, ids: &[u32]) -> usize {

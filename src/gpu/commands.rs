@@ -48,7 +48,12 @@ impl Commands<'_> {
 
     /// Copies `bytes` from the beginning of one buffer to the beginning of another.
     pub fn copy(&mut self, from: &wgpu::Buffer, to: &wgpu::Buffer, bytes: u64) {
-        self.encoder.copy_buffer_to_buffer(from, 0, to, 0, bytes);
+        self.copy_part((from, 0), (to, 0), bytes);
+    }
+
+    /// Copies `bytes` between places in two buffers, each with its offset in bytes.
+    pub fn copy_part(&mut self, from: (&wgpu::Buffer, u64), to: (&wgpu::Buffer, u64), bytes: u64) {
+        self.encoder.copy_buffer_to_buffer(from.0, from.1, to.0, to.1, bytes);
     }
 
     pub fn submit(mut self) {

@@ -3,6 +3,7 @@
 //! A twin is the same function in plain f32 Rust, written to be read; [`crate::model::Reference`] is made of twins.
 //! Shapes are row-major; `[tokens, ...]` are the tokens of one pass.
 
+pub mod adjust;
 pub mod attention;
 pub mod embed;
 pub mod experts_down;

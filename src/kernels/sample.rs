@@ -1,5 +1,6 @@
 //! The next token: greedy, or drawn at a temperature under top-k, top-p and min-p.
 
+use super::adjust::FORBIDDEN;
 use crate::{
     config::ModelConfig,
     gpu::{Access, Dispatch, Gpu, Kernel},
@@ -127,11 +128,11 @@ fn masses(logits: &[f32], temperature: f32) -> Vec<f32> {
 /// The ids that top-k, then top-p, then min-p leave; equal logits stay or go together.
 fn kept(logits: &[f32], sampling: &Sampling) -> Vec<usize> {
     let masses = masses(logits, sampling.temperature);
-    let mut order: Vec<usize> = (0..logits.len()).collect();
+    let mut order: Vec<usize> = (0..logits.len()).filter(|id| logits[*id] > FORBIDDEN).collect();
     order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
 
-    let mut least = f32::MIN;
-    if sampling.top_k > 0 && (sampling.top_k as usize) < logits.len() {
+    let mut least = FORBIDDEN.next_up();
+    if sampling.top_k > 0 && (sampling.top_k as usize) < order.len() {
         least = logits[order[sampling.top_k as usize - 1]];
         order.retain(|id| logits[*id] >= least);
     }
@@ -234,7 +235,12 @@ mod tests {
                 vocab_size: vocab,
                 ..config(&mut random)
             };
-            let logits = floats(&mut random, vocab, 4.0);
+            let mut logits = floats(&mut random, vocab, 4.0);
+            if case % 2 == 1 {
+                for logit in logits.iter_mut().step_by(2) {
+                    *logit = FORBIDDEN;
+                }
+            }
             let sampling = Sampling {
                 temperature: [0.3, 0.7, 1.0, 1.8][random.usize(..4)],
                 top_k: [0, 1, 5, 40, 4000][random.usize(..5)],

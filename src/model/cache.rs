@@ -32,6 +32,23 @@ impl KvCache {
         Ok(cache)
     }
 
+    /// A copy of the first `positions`, made on the GPU.
+    pub async fn fork(&self, model: &Model, positions: usize) -> Result<KvCache> {
+        let mut fork = KvCache {
+            layers: Vec::new(),
+            positions: 0,
+        };
+        let room = FIRST_POSITIONS.min(model.plan.context_length).max(positions);
+        fork.reserve(model, room).await?;
+        let row_bytes = model.plan.kv_bytes_per_token / model.config.layers.len() as u64;
+        let mut commands = model.gpu.commands();
+        for (from, to) in self.layers.iter().zip(&fork.layers) {
+            commands.copy(&from.buffer, &to.buffer, row_bytes * positions as u64);
+        }
+        commands.submit();
+        Ok(fork)
+    }
+
     /// Makes room for this many positions, doubling the buffers as often as need be. What is cached stays.
     pub async fn reserve(&mut self, model: &Model, positions: usize) -> Result<()> {
         if positions <= self.positions {

@@ -13,7 +13,7 @@ use crate::{
         experts_down::ExpertsDown,
         experts_up::{ExpertsUp, activation_width},
         lm_head::LmHead,
-        logprob::Logprob,
+        logprob::{Logprob, Scored},
         o_proj::OProj,
         qkv::Qkv,
         rope,
@@ -193,7 +193,12 @@ impl Model {
         self.kernels.sample.dispatch(&self.binds.sample).encode(pass);
     }
 
-    /// Scores `scratch.targets` `[rows]` under the logits, into `scratch.scored`.
+    /// The kernel of [`Model::sample`], to choose from logits of one's own.
+    pub(crate) fn sample_kernel(&self) -> &Sample {
+        &self.kernels.sample
+    }
+
+    /// Scores `scratch.targets` `[rows]` under the logits, into `scratch.scored` `[rows, target and likeliest]`.
     pub(crate) fn logprob(&self, pass: &mut Pass, rows: usize) {
         self.kernels.logprob.dispatch(&self.binds.logprob, rows).encode(pass);
     }
@@ -235,7 +240,7 @@ impl Kernels {
             decode: Tiled::new(gpu, config, plan, 1),
             prefill: Tiled::new(gpu, config, plan, PREFILL_TILE),
             sample: Sample::new(gpu, config),
-            logprob: Logprob::new(gpu, config),
+            logprob: Logprob::new(gpu, config, 1),
         }
     }
 }
@@ -305,7 +310,7 @@ impl Scratch {
             fault: gpu.storage("fault", 4),
             choices: gpu.storage("choices", layers * choices_stride_bytes(config, plan)),
             targets: gpu.storage("targets", (plan.logits_rows * 4) as u64),
-            scored: gpu.storage("scored", (plan.logits_rows * 8) as u64),
+            scored: gpu.storage("scored", (plan.logits_rows * 2 * size_of::<Scored>()) as u64),
             x: rows("x", config.hidden_size),
             h: rows("h", config.hidden_size),
             query: rows("query", config.query_size()),

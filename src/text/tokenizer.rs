@@ -205,6 +205,11 @@ impl Tokenizer {
         self.vocabulary.len()
     }
 
+    /// What a token stands for; need not be valid UTF-8 on its own.
+    pub fn bytes(&self, id: u32) -> Result<&[u8], TextError> {
+        self.vocabulary.bytes(id)
+    }
+
     /// The id of a token as `tokenizer.json` spells it.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.added.token_to_id(token, &self.model)

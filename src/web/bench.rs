@@ -30,9 +30,8 @@ struct BenchRequest {
 #[wasm_bindgen]
 impl WebEngine {
     /// Measures how fast the model runs here. `on_progress({ now, done, total })` hears of each run; the benchmark ends with
-    /// what there is when it returns false. The conversation's cache is freed first.
+    /// what there is when it returns false.
     pub async fn benchmark(&mut self, options: JsValue, on_progress: Function) -> Result<JsValue, JsValue> {
-        self.session = None;
         let report = self.measure(options, &on_progress).await.map_err(js::to_js)?;
         Ok(report.serialize(&Serializer::json_compatible())?)
     }

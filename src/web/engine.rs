@@ -1,25 +1,79 @@
-//! The class that the package's worker drives. One call at a time: the worker queues.
+//! The class that the package's worker drives. Calls that wait for the GPU are made one after another: the worker sees
+//! to that, and lets generations take turns step by step.
 
-use std::ops::ControlFlow;
+use std::collections::HashMap;
 
-use js_sys::{Array, Float32Array, Function, Math, Object, Reflect, Uint32Array};
+use js_sys::{Array, Float32Array, Function, Object, Reflect, Uint8Array, Uint32Array};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
-use super::{FileRepository, HttpRepository, WebError, WebRepository, js};
+use super::{FileRepository, HttpRepository, WebError, WebRepository, answer::Answer, js};
 use crate::{
-    Result,
-    checkpoint::{Checkpoint, CheckpointError, synth},
-    engine::{Engine, Event, Finish, GenerateOptions, Generation, Session},
+    ModelConfig, Result,
+    checkpoint::{Checkpoint, CheckpointError, read_file, synth},
+    engine::{Engine, Event, GenerateOptions, Session, Steering},
     kernels::{KvFormat, sample::Sampling},
-    model::ModelOptions,
-    text::{Detokenizer, Message, StopStrings, Text},
+    model::{ModelOptions, Plan},
+    text::{Message, StopStrings, Text},
 };
 
-/// Tokens an answer may have when the caller sets no limit.
-const DEFAULT_MAX_TOKENS: usize = 512;
+const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
+
+/// Where a checkpoint lies.
+#[wasm_bindgen]
+pub struct WebCheckpoint(WebRepository);
+
+#[wasm_bindgen]
+impl WebCheckpoint {
+    /// On the web: an [`HttpSource`](super::HttpSource).
+    #[wasm_bindgen(js_name = fromWeb)]
+    pub fn from_web(source: JsValue) -> Result<WebCheckpoint, JsValue> {
+        let repository = HttpRepository::new(parse(source).map_err(js::to_js)?).map_err(js::to_js)?;
+        Ok(WebCheckpoint(WebRepository::Http(repository)))
+    }
+
+    /// In `files`, an array of `{ name, file }`.
+    #[wasm_bindgen(js_name = fromFiles)]
+    pub fn from_files(files: &Array) -> Result<WebCheckpoint, JsValue> {
+        Ok(WebCheckpoint(WebRepository::Files(FileRepository::new(files)?)))
+    }
+
+    /// A model of random weights, made on the way: of the shape of that name ("tiny", "S").
+    pub fn synthetic(shape: &str) -> Result<WebCheckpoint, JsValue> {
+        let repository = match synth::shape(shape) {
+            Some(shape) => synth::Synth::new(shape).repository().map_err(js::to_js)?,
+            None => {
+                let detail = format!("there is no synthetic model `{shape}`");
+                return Err(js::to_js(WebError::BadOptions { detail }));
+            }
+        };
+        Ok(WebCheckpoint(WebRepository::Synthetic(repository)))
+    }
+
+    /// What the checkpoint takes on a GPU, from its `config.json` alone: `{ weightBytes, scratchBytes, kvBytesPerToken,
+    /// contextLength, largestBufferBytes, largestBindingBytes }`.
+    pub async fn plan(&self, options: JsValue) -> Result<JsValue, JsValue> {
+        let plan = async {
+            let options = parse::<LoadRequest>(options)?.options();
+            let missing = || CheckpointError::MissingFile { file: CONFIG.into() };
+            let config = read_file(&self.0, CONFIG).await?.ok_or_else(missing)?;
+            let config = ModelConfig::from_json(&config)?;
+            let context_length = options.context_length.unwrap_or(config.max_positions);
+            Ok(Plan::new(&config, context_length, options.chunk_tokens, options.kv))
+        };
+        let plan = plan.await.map_err(|error: crate::Error| js::to_js(error))?;
+        Ok(object([
+            ("weightBytes", (plan.weight_bytes as f64).into()),
+            ("scratchBytes", (plan.scratch_bytes as f64).into()),
+            ("kvBytesPerToken", (plan.kv_bytes_per_token as f64).into()),
+            ("contextLength", plan.context_length.into()),
+            ("largestBufferBytes", (plan.requirements.buffer_bytes as f64).into()),
+            ("largestBindingBytes", (plan.requirements.binding_bytes as f64).into()),
+        ]))
+    }
+}
 
 /// A checkpoint on the GPU with its tokenizer.
 #[wasm_bindgen]
@@ -27,8 +81,10 @@ pub struct WebEngine {
     pub(super) engine: Engine,
     /// `None` if the repository has no `tokenizer.json`: ids in, ids out still work.
     pub(super) text: Option<Text>,
-    /// The conversation whose keys and values the cache holds.
-    pub(super) session: Option<Session>,
+    sessions: HashMap<u32, Session>,
+    /// Generations under way.
+    answers: HashMap<u32, Answer>,
+    last_number: u32,
 }
 
 #[derive(Deserialize)]
@@ -39,6 +95,17 @@ struct LoadRequest {
     chunk_tokens: Option<usize>,
 }
 
+impl LoadRequest {
+    fn options(self) -> ModelOptions {
+        let defaults = ModelOptions::default();
+        ModelOptions {
+            context_length: self.context_length,
+            kv: self.kv.unwrap_or(defaults.kv),
+            chunk_tokens: self.chunk_tokens.unwrap_or(defaults.chunk_tokens),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct GenerateRequest {
@@ -47,65 +114,62 @@ struct GenerateRequest {
     top_k: Option<u32>,
     top_p: Option<f32>,
     min_p: Option<f32>,
-    seed: Option<u32>,
+    /// The low word, then the high one.
+    seed: [u32; 2],
+    frequency_penalty: Option<f32>,
+    presence_penalty: Option<f32>,
+    repetition_penalty: Option<f32>,
+    #[serde(default)]
+    logit_bias: Vec<(u32, f32)>,
+    #[serde(default)]
+    masked: bool,
     #[serde(default)]
     stop: Vec<String>,
+    top_logprobs: Option<usize>,
+    #[serde(default)]
+    routing: bool,
+}
+
+impl GenerateRequest {
+    fn options(&self, stop_token_ids: Vec<u32>) -> GenerateOptions {
+        let (sampling, steering) = (Sampling::default(), Steering::default());
+        GenerateOptions {
+            max_tokens: self.max_tokens.unwrap_or(usize::MAX),
+            sampling: Sampling {
+                temperature: self.temperature.unwrap_or(sampling.temperature),
+                top_k: self.top_k.unwrap_or(sampling.top_k),
+                top_p: self.top_p.unwrap_or(sampling.top_p),
+                min_p: self.min_p.unwrap_or(sampling.min_p),
+                seed: self.seed,
+            },
+            steering: Steering {
+                frequency_penalty: self.frequency_penalty.unwrap_or(steering.frequency_penalty),
+                presence_penalty: self.presence_penalty.unwrap_or(steering.presence_penalty),
+                repetition_penalty: self.repetition_penalty.unwrap_or(steering.repetition_penalty),
+                bias: self.logit_bias.clone(),
+                masked: self.masked,
+            },
+            stop_token_ids,
+            top_logprobs: self.top_logprobs,
+            routing: self.routing,
+            ..Default::default()
+        }
+    }
 }
 
 #[wasm_bindgen]
 impl WebEngine {
-    /// Loads from the web: an [`HttpSource`](super::HttpSource). `progress(bytesDone, bytesTotal)` follows the weights;
-    /// `on_lost(error)` is called if the device is lost later on.
-    #[wasm_bindgen(js_name = loadUrl)]
-    pub async fn load_url(
-        source: JsValue,
-        options: JsValue,
-        progress: Function,
-        on_lost: Function,
-    ) -> Result<WebEngine, JsValue> {
-        let repository = HttpRepository::new(parse(source).map_err(js::to_js)?).map_err(js::to_js)?;
-        Self::load(WebRepository::Http(repository), options, progress, on_lost).await
-    }
-
-    /// Loads from `files`, an array of `{ name, file }`.
-    #[wasm_bindgen(js_name = loadFiles)]
-    pub async fn load_files(
-        files: Array,
-        options: JsValue,
-        progress: Function,
-        on_lost: Function,
-    ) -> Result<WebEngine, JsValue> {
-        let repository = FileRepository::new(&files)?;
-        Self::load(WebRepository::Files(repository), options, progress, on_lost).await
-    }
-
-    /// Loads a model of random weights, made on the way: of the shape of that name ("tiny", "S").
-    #[wasm_bindgen(js_name = loadSynthetic)]
-    pub async fn load_synthetic(
-        shape: String,
-        options: JsValue,
-        progress: Function,
-        on_lost: Function,
-    ) -> Result<WebEngine, JsValue> {
-        let repository = match synth::shape(&shape) {
-            Some(shape) => synth::Synth::new(shape).repository().map_err(js::to_js)?,
-            None => {
-                let detail = format!("there is no synthetic model `{shape}`");
-                return Err(js::to_js(WebError::BadOptions { detail }));
-            }
-        };
-        Self::load(WebRepository::Synthetic(repository), options, progress, on_lost).await
-    }
-
-    async fn load(
-        repository: WebRepository,
+    /// Puts a checkpoint on the GPU. `progress(bytesDone, bytesTotal)` follows the weights; `on_lost(error)` is called if
+    /// the device is lost later on.
+    pub async fn load(
+        checkpoint: WebCheckpoint,
         options: JsValue,
         progress: Function,
         on_lost: Function,
     ) -> Result<WebEngine, JsValue> {
         console_error_panic_hook::set_once();
         let request: LoadRequest = parse(options).map_err(js::to_js)?;
-        let engine = Self::open(repository, request, &progress).await.map_err(js::to_js)?;
+        let engine = Self::open(checkpoint.0, request, &progress).await.map_err(js::to_js)?;
         let lost = engine.engine.lost();
         spawn_local(async move {
             if let Some(error) = lost.await {
@@ -123,12 +187,6 @@ impl WebEngine {
             Err(crate::Error::Checkpoint(CheckpointError::MissingFile { file })) if file == TOKENIZER => None,
             Err(error) => return Err(error),
         };
-        let defaults = ModelOptions::default();
-        let options = ModelOptions {
-            context_length: request.context_length,
-            kv: request.kv.unwrap_or(defaults.kv),
-            chunk_tokens: request.chunk_tokens.unwrap_or(defaults.chunk_tokens),
-        };
         let mut report = |bytes_done: u64, bytes_total: u64| {
             let _ = progress.call2(
                 &JsValue::NULL,
@@ -136,11 +194,13 @@ impl WebEngine {
                 &(bytes_total as f64).into(),
             );
         };
-        let engine = Engine::load(&checkpoint, &options, &mut report).await?;
+        let engine = Engine::load(&checkpoint, &request.options(), &mut report).await?;
         Ok(WebEngine {
             engine,
             text,
-            session: None,
+            sessions: HashMap::new(),
+            answers: HashMap::new(),
+            last_number: 0,
         })
     }
 
@@ -151,52 +211,128 @@ impl WebEngine {
         struct Facts {
             #[serde(flatten)]
             engine: crate::engine::EngineFacts,
-            heap_bytes: u32,
+            heap_bytes: f64,
         }
-        let memory: js_sys::WebAssembly::Memory = wasm_bindgen::memory().unchecked_into();
-        let heap_bytes = memory.buffer().unchecked_into::<js_sys::ArrayBuffer>().byte_length();
         let facts = Facts {
             engine: self.engine.facts(),
-            heap_bytes,
+            heap_bytes: js::heap_bytes(),
         };
         facts
             .serialize(&serde_wasm_bindgen::Serializer::json_compatible())
             .map_err(JsValue::from)
     }
 
-    /// Answers a conversation. `on_piece(text)` gets each piece, or nothing for a token that completes no text; the
-    /// generation ends when it returns false.
-    pub async fn chat(&mut self, messages: JsValue, options: JsValue, on_piece: Function) -> Result<JsValue, JsValue> {
-        let ids = self.chat_ids(messages, true).map_err(js::to_js)?;
-        self.generate_text(&ids, options, &on_piece).await.map_err(js::to_js)
+    /// CPU memory of this module, in bytes; it never shrinks.
+    #[wasm_bindgen(js_name = heapBytes)]
+    pub fn heap_bytes(&self) -> f64 {
+        js::heap_bytes()
     }
 
-    /// Continues a text; otherwise as `chat`.
-    pub async fn complete(&mut self, prompt: String, options: JsValue, on_piece: Function) -> Result<JsValue, JsValue> {
-        let ids = self.ids(&prompt, true, false).map_err(js::to_js)?;
-        self.generate_text(&ids, options, &on_piece).await.map_err(js::to_js)
+    /// A new, empty conversation: its number.
+    #[wasm_bindgen(js_name = createSession)]
+    pub async fn create_session(&mut self) -> Result<u32, JsValue> {
+        let session = self.engine.session().await.map_err(js::to_js)?;
+        Ok(self.keep(session))
     }
 
-    /// Continues ids. `on_token(id)` gets each id; the generation ends when it returns false.
-    #[wasm_bindgen(js_name = generateTokens)]
-    pub async fn generate_tokens(
-        &mut self,
-        ids: Vec<u32>,
-        options: JsValue,
-        on_token: Function,
-    ) -> Result<JsValue, JsValue> {
-        let generate = async {
+    /// A conversation that goes on from where another is: its number.
+    #[wasm_bindgen(js_name = forkSession)]
+    pub async fn fork_session(&mut self, session: u32) -> Result<u32, JsValue> {
+        let fork = async { self.engine.fork(found(self.sessions.get(&session), "session")?).await };
+        let fork = fork.await.map_err(js::to_js)?;
+        Ok(self.keep(fork))
+    }
+
+    /// Frees a conversation's cache.
+    #[wasm_bindgen(js_name = freeSession)]
+    pub fn free_session(&mut self, session: u32) {
+        self.sessions.remove(&session);
+    }
+
+    /// How many of `ids` a conversation holds in its cache, from the first on.
+    #[wasm_bindgen(js_name = sharedTokens)]
+    pub fn shared_tokens(&self, session: u32, ids: &[u32]) -> Result<usize, JsValue> {
+        let session = found(self.sessions.get(&session), "session").map_err(js::to_js)?;
+        Ok(session
+            .tokens()
+            .iter()
+            .zip(ids)
+            .take_while(|(held, wanted)| held == wanted)
+            .count())
+    }
+
+    /// Begins to continue `ids`, the whole conversation so far: the generation's number. The session is its own until
+    /// `end`.
+    pub async fn begin(&mut self, session: u32, ids: Vec<u32>, options: JsValue) -> Result<u32, JsValue> {
+        let number = self.next_number();
+        let begin = async {
             let request: GenerateRequest = parse(options)?;
-            let stop_token_ids = self.stop_token_ids();
-            let on_event = |event| {
-                Ok(match event {
-                    Event::Prompt { .. } => goes_on(&on_token, &JsValue::UNDEFINED),
-                    Event::Token(id) => goes_on(&on_token, &id.into()),
-                })
+            let stops = StopStrings::new(request.stop.clone())?;
+            let text = match (&self.text, request.stop.is_empty()) {
+                (None, false) => Some(self.text()?), // fails: there is nothing to look for stop strings in
+                (text, _) => text.as_ref(),
             };
-            self.generate(&ids, &request, stop_token_ids, on_event).await
+            let detokenizer = text.map(|text| text.tokenizer.detokenizer(true));
+            let options = request.options(self.stop_token_ids());
+            let of_session = found(self.sessions.get_mut(&session), "session")?;
+            let running = self.engine.begin(of_session, &ids, options).await?;
+            Ok(Answer::new(running, session, detokenizer, stops))
         };
-        generate.await.map_err(js::to_js)
+        let answer = begin.await.map_err(|error: crate::Error| js::to_js(error))?;
+        self.answers.insert(number, answer);
+        Ok(number)
+    }
+
+    /// One step of a generation. `{ done, total }` for a part of the prompt; `{ id, text, ... }` for a token, with its
+    /// report; `null` when it is over. `mask` (a bit a token) says what the step may choose, if `masked`.
+    pub async fn step(&mut self, generation: u32, mask: Option<Vec<u32>>) -> Result<JsValue, JsValue> {
+        let step = async {
+            let answer = found(self.answers.get_mut(&generation), "generation")?;
+            let session = found(self.sessions.get_mut(&answer.session), "session")?;
+            if answer.stopped {
+                return Ok(JsValue::NULL);
+            }
+            if let Some(mask) = mask {
+                answer.running.set_mask(&self.engine, &mask)?;
+            }
+            match self.engine.step(&mut answer.running, session).await? {
+                None => Ok(JsValue::NULL),
+                Some(Event::Prompt { done, total }) => Ok(object([("done", done.into()), ("total", total.into())])),
+                Some(Event::Token(id)) => answer.token(id, self.text.as_ref().map(|text| &text.tokenizer)),
+            }
+        };
+        step.await.map_err(|error: crate::Error| js::to_js(error))
+    }
+
+    /// Ends a generation, over or not: what came of it, and in `rest` the text that was still held back.
+    pub async fn end(&mut self, generation: u32) -> Result<JsValue, JsValue> {
+        let end = async {
+            let answer = found(self.answers.remove(&generation), "generation")?;
+            let session = found(self.sessions.get_mut(&answer.session), "session")?;
+            answer.end(&mut self.engine, session).await
+        };
+        end.await.map_err(|error: crate::Error| js::to_js(error))
+    }
+
+    /// Every token's bytes: `{ bytes, ends, special, endIds }`; token `i` is `bytes[ends[i - 1]..ends[i]]`, `special` has a
+    /// byte a token, `endIds` end an answer.
+    pub fn vocabulary(&self) -> Result<JsValue, JsValue> {
+        let vocabulary = || {
+            let tokenizer = &self.text()?.tokenizer;
+            let (mut bytes, mut ends, mut special) = (Vec::new(), Vec::new(), Vec::new());
+            for id in 0..tokenizer.vocab_size() as u32 {
+                bytes.extend_from_slice(tokenizer.bytes(id)?);
+                ends.push(bytes.len() as u32);
+                special.push(tokenizer.is_special(id).into());
+            }
+            Ok(object([
+                ("bytes", Uint8Array::from(&bytes[..]).into()),
+                ("ends", Uint32Array::from(&ends[..]).into()),
+                ("special", Uint8Array::from(&special[..]).into()),
+                ("endIds", Uint32Array::from(&self.stop_token_ids()[..]).into()),
+            ]))
+        };
+        vocabulary().map_err(|error: crate::Error| js::to_js(error))
     }
 
     /// Ids of a text. `parse_special`: a special token spelled in it becomes its id.
@@ -224,7 +360,7 @@ impl WebEngine {
         render().map_err(|error: crate::Error| js::to_js(error))
     }
 
-    /// The ids of a conversation: what `chat` feeds the model.
+    /// The ids of a conversation, with special tokens from the template only.
     #[wasm_bindgen(js_name = tokenizeChat)]
     pub fn tokenize_chat(&self, messages: JsValue, add_generation_prompt: bool) -> Result<Vec<u32>, JsValue> {
         self.chat_ids(messages, add_generation_prompt).map_err(js::to_js)
@@ -274,172 +410,21 @@ impl WebEngine {
         }
     }
 
-    async fn generate_text(&mut self, ids: &[u32], options: JsValue, on_piece: &Function) -> Result<JsValue> {
-        let mut request: GenerateRequest = parse(options)?;
-        let text = self.text()?;
-        let mut answer = Answer {
-            detokenizer: text.tokenizer.detokenizer(true),
-            stops: StopStrings::new(std::mem::take(&mut request.stop))?,
-            text: String::new(),
-            stopped: false,
-            on_piece,
-        };
-        let stop_token_ids = self.stop_token_ids();
-        let on_event = |event| match event {
-            Event::Prompt { .. } => Ok(goes_on(on_piece, &JsValue::UNDEFINED)),
-            Event::Token(id) => answer.push(id),
-        };
-        let generation = self.generate(ids, &request, stop_token_ids, on_event).await?;
-        answer.flush();
-        if answer.stopped {
-            set(&generation, "finishReason", &"stop_string".into());
-        }
-        set(&generation, "text", &answer.text.into());
-        Ok(generation)
+    fn keep(&mut self, session: Session) -> u32 {
+        let number = self.next_number();
+        self.sessions.insert(number, session);
+        number
     }
 
-    /// Continues `ids`; `on_event` tells whether to go on.
-    async fn generate(
-        &mut self,
-        ids: &[u32],
-        request: &GenerateRequest,
-        stop_token_ids: Vec<u32>,
-        mut on_event: impl FnMut(Event) -> Result<bool>,
-    ) -> Result<JsValue> {
-        let began_ms = js::now_ms();
-        let seed = request.seed.unwrap_or_else(|| (Math::random() * 2f64.powi(32)) as u32);
-        let options = GenerateOptions {
-            max_tokens: request.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS),
-            sampling: Sampling {
-                temperature: request.temperature.unwrap_or(0.0),
-                top_k: request.top_k.unwrap_or(0),
-                top_p: request.top_p.unwrap_or(1.0),
-                min_p: request.min_p.unwrap_or(0.0),
-                seed: [seed, 0],
-            },
-            stop_token_ids,
-            ..Default::default()
-        };
-        if self.session.is_none() {
-            self.session = Some(self.engine.session().await?);
-        }
-        let session = self.session.as_mut().expect("made above");
-        if !on_event(Event::Prompt {
-            done: 0,
-            total: ids.len(),
-        })? {
-            return Ok(to_js(&never_begun(ids.len()), seed, None));
-        }
-        let (mut first_token_ms, mut failed) = (None, None);
-        let mut watch = |event: Event| {
-            if matches!(event, Event::Token(_)) {
-                first_token_ms.get_or_insert_with(|| js::now_ms() - began_ms);
-            }
-            match on_event(event) {
-                Ok(true) => ControlFlow::Continue(()),
-                Ok(false) => ControlFlow::Break(()),
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
-            }
-        };
-        let generation = self.engine.generate(session, ids, &options, &mut watch).await?;
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(to_js(&generation, seed, first_token_ms)),
-        }
+    fn next_number(&mut self) -> u32 {
+        self.last_number += 1;
+        self.last_number
     }
 }
 
-/// Ids becoming the caller's text.
-struct Answer<'a> {
-    detokenizer: Detokenizer,
-    stops: StopStrings,
-    text: String,
-    /// A stop string was met.
-    stopped: bool,
-    on_piece: &'a Function,
-}
-
-impl Answer<'_> {
-    fn push(&mut self, id: u32) -> Result<bool> {
-        let piece = self.detokenizer.push(id)?;
-        Ok(self.give(&piece))
-    }
-
-    /// What was held back for a character or a stop string that never became whole.
-    fn flush(&mut self) {
-        if self.stopped {
-            return;
-        }
-        let rest = self.detokenizer.flush();
-        self.give(&rest);
-        let held = self.stops.flush();
-        self.emit(&held);
-    }
-
-    fn give(&mut self, piece: &str) -> bool {
-        let step = self.stops.push(piece);
-        self.stopped = step.stopped.is_some();
-        self.emit(&step.text) && !self.stopped
-    }
-
-    fn emit(&mut self, text: &str) -> bool {
-        self.text += text;
-        goes_on(
-            self.on_piece,
-            &if text.is_empty() {
-                JsValue::UNDEFINED
-            } else {
-                text.into()
-            },
-        )
-    }
-}
-
-/// Whether the caller wants more; one that throws does not.
-fn goes_on(callback: &Function, piece: &JsValue) -> bool {
-    callback
-        .call1(&JsValue::NULL, piece)
-        .is_ok_and(|answer| answer.is_truthy())
-}
-
-/// A generation that was aborted while it waited its turn.
-fn never_begun(prompt_tokens: usize) -> Generation {
-    Generation {
-        tokens: Vec::new(),
-        finish: Finish::Aborted,
-        prompt_tokens,
-        reused_tokens: 0,
-        prefill_ms: 0.0,
-        decode_ms: 0.0,
-    }
-}
-
-fn to_js(generation: &Generation, seed: u32, first_token_ms: Option<f64>) -> JsValue {
-    let steps = generation.tokens.len().saturating_sub(1) as f64;
-    let rate = if steps > 0.0 && generation.decode_ms > 0.0 {
-        steps * 1e3 / generation.decode_ms
-    } else {
-        0.0
-    };
-    let finish = match generation.finish {
-        Finish::Stop => "stop",
-        Finish::Length => "length",
-        Finish::Aborted => "abort",
-    };
-    object([
-        ("finishReason", finish.into()),
-        ("tokens", Uint32Array::from(&generation.tokens[..]).into()),
-        ("promptTokens", generation.prompt_tokens.into()),
-        ("cachedTokens", generation.reused_tokens.into()),
-        ("seed", seed.into()),
-        ("firstTokenMs", first_token_ms.into()),
-        ("prefillMs", generation.prefill_ms.into()),
-        ("decodeMs", generation.decode_ms.into()),
-        ("tokensPerSecond", rate.into()),
-    ])
+/// A number that the worker gave stands for nothing any more: a session that was disposed of.
+fn found<T>(found: Option<T>, what: &'static str) -> Result<T> {
+    found.ok_or_else(|| WebError::Disposed { what }.into())
 }
 
 /// Says in the browser's terms why there is no WebGPU; whether there is an adapter, the engine finds out.
@@ -465,7 +450,7 @@ pub(super) fn parse<T: DeserializeOwned>(value: JsValue) -> Result<T> {
     })
 }
 
-fn object<const N: usize>(fields: [(&str, JsValue); N]) -> JsValue {
+pub(super) fn object<const N: usize>(fields: [(&str, JsValue); N]) -> JsValue {
     let out = Object::new().into();
     for (name, value) in fields {
         set(&out, name, &value);
@@ -473,6 +458,6 @@ fn object<const N: usize>(fields: [(&str, JsValue); N]) -> JsValue {
     out
 }
 
-fn set(object: &JsValue, name: &str, value: &JsValue) {
+pub(super) fn set(object: &JsValue, name: &str, value: &JsValue) {
     Reflect::set(object, &name.into(), value).expect_throw("a plain object takes any field");
 }

@@ -43,6 +43,8 @@ pub enum WebError {
     FileRead { file: String, detail: String },
     #[error("{detail}")]
     NoWebGpu { detail: &'static str },
+    #[error("this {what} was disposed of")]
+    Disposed { what: &'static str },
     #[error("options: {detail}")]
     BadOptions { detail: String },
 }
@@ -64,6 +66,7 @@ impl WebError {
             WebError::HttpTooLarge { .. } => "HttpTooLarge",
             WebError::FileRead { .. } => "FileRead",
             WebError::NoWebGpu { .. } => "NoWebGpu",
+            WebError::Disposed { .. } => "Disposed",
             WebError::BadOptions { .. } => "BadOptions",
         }
     }

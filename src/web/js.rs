@@ -21,14 +21,19 @@ pub fn message(thrown: &JsValue) -> String {
     }
 }
 
+/// CPU memory of this module, in bytes; it never shrinks.
+pub fn heap_bytes() -> f64 {
+    let memory: js_sys::WebAssembly::Memory = wasm_bindgen::memory().unchecked_into();
+    memory
+        .buffer()
+        .unchecked_into::<js_sys::ArrayBuffer>()
+        .byte_length()
+        .into()
+}
+
 /// The worker that the engine runs in.
 pub fn worker() -> WorkerGlobalScope {
     js_sys::global().unchecked_into()
-}
-
-/// Milliseconds on a monotonic clock.
-pub fn now_ms() -> f64 {
-    worker().performance().expect_throw("a worker has a clock").now()
 }
 
 /// Resolves after `ms`.

@@ -1,5 +1,6 @@
 //! The browser's side: where bytes come from, and the class that the package's worker drives.
 
+mod answer;
 mod bench;
 mod engine;
 mod error;
@@ -8,7 +9,7 @@ mod files;
 mod js;
 mod repository;
 
-pub use engine::WebEngine;
+pub use engine::{WebCheckpoint, WebEngine};
 pub use error::WebError;
 pub use fetch::{HttpFile, HttpRepository, HttpSource};
 pub use files::{FileRepository, PickedFile};
