@@ -52,7 +52,7 @@ await withBrowser({ models: [dir] }, async ({ page }) => {
     console.log(`largest ${type} process while loading: ${MB(bytes)} (${MB(before[type] ?? 0)} before)`);
   }
   const result = await page.evaluate(
-    (maxTokens) => window.engine.generateTokens([1, 2, 3, 4, 5, 6, 7, 8], { maxTokens }).result,
+    (maxTokens) => window.engine.generate([1, 2, 3, 4, 5, 6, 7, 8], { maxTokens }).result,
     Number(tokens),
   );
   console.log('generated', JSON.stringify(result));

@@ -1,34 +1,26 @@
 import type { BenchmarkOptions, BenchmarkReport } from './benchmark.js';
+import { ChatCompletions, Completions } from './completions.js';
 import { Connection } from './connection.js';
 import { MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
 import { ProgressMeter } from './progress.js';
-import type { WireSampling, WireText } from './protocol.js';
+import { tokenIds, wireOptions, wirePrompt, wireSeed } from './request.js';
+import { Session, startGenerate } from './session.js';
 import { wireSource, type Source } from './source.js';
 import { GenerationStream } from './stream.js';
-import type {
-  ChatMessage,
-  Generation,
-  LoadOptions,
-  LogitsTrace,
-  SamplingOptions,
-  Score,
-  TextGeneration,
-  TextOptions,
-} from './types.js';
-
-/** A running answer in text pieces. */
-export type TextStream = GenerationStream<string, TextGeneration>;
-/** A running answer in token ids. */
-export type TokenStream = GenerationStream<number, Generation>;
+import type { ChatMessage, GenerateOptions, LoadOptions, LogitsTrace, Prompt, Score } from './types.js';
 
 /**
- * A MobileMoE checkpoint on the GPU, ready to answer. Everything heavy runs in a worker of its own; calls made while
- * another is running wait their turn, in order.
+ * A MobileMoE checkpoint on the GPU, ready to answer. Everything heavy runs in a worker of its own. Calls run side by
+ * side: generations take turns token by token, at most four at a time, the others wait in the order they came; whatever is
+ * short comes in between.
  *
  * ```ts
  * const engine = await MobileMoE.load('/models/MobileMoE-S-QAT/');
- * for await (const piece of engine.chat([{ role: 'user', content: 'Name one JVM language.' }])) write(piece);
+ * const messages = [{ role: 'user', content: 'Name one JVM language.' }];
+ * for await (const piece of engine.generate(messages)) write(piece);
+ * // or, as with the OpenAI client:
+ * const completion = await engine.chat.completions.create({ messages });
  * ```
  */
 export class MobileMoE {
@@ -39,12 +31,18 @@ export class MobileMoE {
    * ("WorkerCrashed"). Every pending call has then been rejected with the same error; load again to go on.
    */
   readonly lost: Promise<MobileMoEError>;
+  /** `chat.completions.create`, as the OpenAI client has it. */
+  readonly chat: { readonly completions: ChatCompletions };
+  /** `completions.create`, as the OpenAI client has it. */
+  readonly completions: Completions;
   readonly #connection: Connection;
 
-  private constructor(connection: Connection, facts: Facts) {
+  private constructor(connection: Connection, facts: Facts, model: string) {
     this.#connection = connection;
     this.facts = facts;
     this.lost = connection.lost;
+    this.chat = { completions: new ChatCompletions(connection, model) };
+    this.completions = new Completions(connection, model);
   }
 
   /**
@@ -71,7 +69,7 @@ export class MobileMoE {
         ...(chunkTokens !== undefined && { chunkTokens }),
       };
       const onEvent = meter.update.bind(meter);
-      return new MobileMoE(connection, await connection.call('load', [from, wire], { onEvent }));
+      return new MobileMoE(connection, await connection.call('load', [from, wire], { onEvent }), nameOf(source));
     } catch (thrown) {
       const error = MobileMoEError.from(thrown);
       connection.close(error);
@@ -82,33 +80,23 @@ export class MobileMoE {
   }
 
   /**
-   * Answers a conversation, rendered by the checkpoint's own chat template. What the KV cache still holds from the turn
-   * before is not computed again.
+   * Answers a conversation, continues a text, or continues token ids (which needs no tokenizer), in a session that such
+   * calls share: what the prompt shares with the call before is not computed again.
    */
-  chat(messages: readonly ChatMessage[], options: TextOptions = {}): TextStream {
-    const args: [readonly ChatMessage[], WireText] = [messages, wireText(options)];
-    return new GenerationStream(
-      (onEvent, signal) => this.#connection.call('chat', args, { onEvent, signal }),
-      options.signal,
-    );
+  generate(prompt: Prompt, options: GenerateOptions = {}): GenerationStream {
+    const request = () => ({
+      prompt: wirePrompt(prompt),
+      session: undefined,
+      choices: 1,
+      seed: wireSeed(options.seed),
+      options: wireOptions(options),
+    });
+    return new GenerationStream(startGenerate(this.#connection, request, options.signal));
   }
 
-  /** Continues a text (begin-of-text is put before it). */
-  complete(prompt: string, options: TextOptions = {}): TextStream {
-    const args: [string, WireText] = [prompt, wireText(options)];
-    return new GenerationStream(
-      (onEvent, signal) => this.#connection.call('complete', args, { onEvent, signal }),
-      options.signal,
-    );
-  }
-
-  /** Continues token ids; needs no tokenizer. Ends at the checkpoint's end tokens. */
-  generateTokens(ids: ArrayLike<number>, options: SamplingOptions = {}): TokenStream {
-    return new GenerationStream(
-      async (onEvent, signal) =>
-        this.#connection.call('generateTokens', [tokenIds(ids), wireSampling(options)], { onEvent, signal }),
-      options.signal,
-    );
+  /** A conversation with a KV cache of its own, which nobody else's calls overwrite. */
+  async createSession(): Promise<Session> {
+    return new Session(this.#connection, await this.#connection.call('createSession', []));
   }
 
   /**
@@ -124,12 +112,18 @@ export class MobileMoE {
     return this.#connection.call('detokenize', [tokenIds(ids), options.skipSpecialTokens ?? false]);
   }
 
+  /** How many tokens a prompt is, as `generate` takes it. */
+  async countTokens(prompt: string | readonly ChatMessage[]): Promise<number> {
+    const ids = typeof prompt === 'string' ? this.tokenize(prompt, { addSpecialTokens: true }) : this.tokenizeChat(prompt);
+    return (await ids).length;
+  }
+
   /** A conversation as the checkpoint's template renders it. `addGenerationPrompt` (default true) opens the answer. */
   applyChatTemplate(messages: readonly ChatMessage[], options: { addGenerationPrompt?: boolean } = {}): Promise<string> {
     return this.#connection.call('applyChatTemplate', [messages, options.addGenerationPrompt ?? true]);
   }
 
-  /** The ids that `chat` feeds the model: as `applyChatTemplate`, but a special token spelled in a message stays text. */
+  /** The ids that a conversation becomes: as `applyChatTemplate`, but a special token spelled in a message stays text. */
   tokenizeChat(messages: readonly ChatMessage[], options: { addGenerationPrompt?: boolean } = {}): Promise<Uint32Array> {
     return this.#connection.call('tokenizeChat', [messages, options.addGenerationPrompt ?? true]);
   }
@@ -139,9 +133,13 @@ export class MobileMoE {
     return this.#connection.call('logits', [tokenIds(ids), options.allPositions ?? false]);
   }
 
-  /** How likely the model finds a continuation, id by id. The context must hold at least one id. */
-  async score(context: ArrayLike<number>, continuation: ArrayLike<number>): Promise<Score> {
-    return this.#connection.call('score', [tokenIds(context), tokenIds(continuation)]);
+  /**
+   * How likely the model finds a continuation, id by id. Two texts are encoded as one, so that the border between them
+   * falls where the tokenizer has it; begin-of-text is put before them. Of ids, the context must hold at least one.
+   */
+  async score(context: string | ArrayLike<number>, continuation: string | ArrayLike<number>): Promise<Score> {
+    const wire = (part: string | ArrayLike<number>) => (typeof part === 'string' ? part : tokenIds(part));
+    return this.#connection.call('score', [wire(context), wire(continuation)]);
   }
 
   /**
@@ -159,21 +157,12 @@ export class MobileMoE {
   }
 }
 
-function wireSampling({ maxTokens, temperature, topK, topP, minP, seed }: SamplingOptions): WireSampling {
-  const given = Object.entries({ maxTokens, temperature, topK, topP, minP, seed }).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(given);
-}
-
-function wireText(options: TextOptions): WireText {
-  const stop = typeof options.stop === 'string' ? [options.stop] : [...(options.stop ?? [])];
-  return { ...wireSampling(options), stop };
-}
-
-/** Ids as the engine takes them; a value that is no 32-bit id is refused here, where a typed array would wrap it. */
-function tokenIds(ids: ArrayLike<number>): Uint32Array {
-  const out = Uint32Array.from(ids);
-  for (let i = 0; i < ids.length; i++) {
-    if (out[i] !== ids[i]) throw new MobileMoEError('TokenOutOfRange', `ids[${i}] is ${ids[i]}; expected a token id`);
+/** What the responses call the model: the folder it came from. */
+function nameOf(source: Source): string {
+  if (typeof source === 'string' || source instanceof URL) {
+    return `${source}`.split(/[?#]/)[0]!.split('/').filter(Boolean).at(-1) ?? 'mobilemoe';
   }
-  return out;
+  if ('kind' in source) return source.name;
+  if ('files' in source) return 'mobilemoe';
+  return [...source][0]?.webkitRelativePath.split('/').at(-2) || 'mobilemoe';
 }

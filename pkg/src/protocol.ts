@@ -1,11 +1,11 @@
 /**
- * What the page and the worker say to each other. The page sends `Request`s; the worker serves them one after the other
- * and answers each with any number of events and exactly one result or error.
+ * What the page and the worker say to each other. The page sends `Request`s; the worker serves them side by side, taking
+ * turns at the GPU, and answers each with any number of events and exactly one result or error.
  */
 import type { BenchmarkOptions, BenchmarkProgress, BenchmarkReport } from './benchmark.js';
 import type { WireError } from './errors.js';
-import type { ChatMessage, Generation, LogitsTrace, SamplingOptions, Score, TextGeneration } from './types.js';
 import type { Facts } from './facts.js';
+import type { ChatMessage, GenerateOptions, GeneratedToken, Generation, LogitsTrace, Score } from './types.js';
 
 /** A file of a picked folder under its name in the checkpoint ("config.json"). */
 export interface NamedFile {
@@ -24,9 +24,6 @@ export interface WireLoadOptions {
   chunkTokens?: number;
 }
 
-export type WireSampling = Omit<SamplingOptions, 'signal'>;
-export type WireText = WireSampling & { stop: string[] };
-
 export type WireBenchmark = Omit<BenchmarkOptions, 'onProgress' | 'signal'>;
 
 export interface WireProgress {
@@ -35,18 +32,41 @@ export interface WireProgress {
   bytesTotal: number;
 }
 
+export type WirePrompt = { messages: readonly ChatMessage[] } | { text: string } | { ids: Uint32Array };
+
+/** What the engine takes as it is; `seed` as its low and high 32 bits. */
+export type WireOptions = Pick<
+  GenerateOptions,
+  'maxTokens' | 'temperature' | 'topK' | 'topP' | 'minP' | 'frequencyPenalty' | 'presencePenalty' | 'repetitionPenalty' | 'routing'
+> & { logitBias?: [id: number, bias: number][]; stop?: string[]; topLogprobs?: number };
+
+export interface WireGenerate {
+  prompt: WirePrompt;
+  /** The session to use; without one, the worker keeps one for such calls. */
+  session: number | undefined;
+  /** How many answers to the one prompt. */
+  choices: number;
+  /** Of the first choice; those after it count on. */
+  seed: number;
+  options: WireOptions;
+}
+
+/** Of the `choice`-th answer: it began; a token; text that was held back until its end. */
+export type WireEvent = { choice: number } & ({ begun: true } | { token: GeneratedToken } | { rest: string });
+
 /** Every call: its arguments, its result, and the events on the way. */
 export interface Calls {
   load: { args: [source: WireSource, options: WireLoadOptions]; result: Facts; event: WireProgress };
-  chat: { args: [messages: readonly ChatMessage[], options: WireText]; result: TextGeneration; event: string };
-  complete: { args: [prompt: string, options: WireText]; result: TextGeneration; event: string };
-  generateTokens: { args: [ids: Uint32Array, options: WireSampling]; result: Generation; event: number };
+  generate: { args: [request: WireGenerate]; result: Generation[]; event: WireEvent };
+  createSession: { args: []; result: number; event: never };
+  forkSession: { args: [session: number]; result: number; event: never };
+  freeSession: { args: [session: number]; result: void; event: never };
   tokenize: { args: [text: string, addSpecialTokens: boolean, parseSpecialTokens: boolean]; result: Uint32Array; event: never };
   detokenize: { args: [ids: Uint32Array, skipSpecialTokens: boolean]; result: string; event: never };
   applyChatTemplate: { args: [messages: readonly ChatMessage[], addGenerationPrompt: boolean]; result: string; event: never };
   tokenizeChat: { args: [messages: readonly ChatMessage[], addGenerationPrompt: boolean]; result: Uint32Array; event: never };
   logits: { args: [ids: Uint32Array, allPositions: boolean]; result: LogitsTrace; event: never };
-  score: { args: [context: Uint32Array, continuation: Uint32Array]; result: Score; event: never };
+  score: { args: [context: string | Uint32Array, continuation: string | Uint32Array]; result: Score; event: never };
   benchmark: { args: [options: WireBenchmark]; result: BenchmarkReport; event: BenchmarkProgress };
 }
 

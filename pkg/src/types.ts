@@ -26,32 +26,73 @@ export interface LoadOptions extends SourceOptions {
   chunkTokens?: number;
 }
 
-export interface SamplingOptions {
-  /** Most tokens to generate; default 512, bounded by what is left of the context. */
-  maxTokens?: number;
-  /** 0 or omitted = greedy (the likeliest token); 1 = the model's own distribution. */
-  temperature?: number;
-  /** Sample among the k likeliest tokens; 0 (default) = all. */
-  topK?: number;
-  /** Sample among the likeliest tokens that together hold this probability; 1 (default) = all. In (0, 1]. */
-  topP?: number;
-  /** Drop tokens less likely than this fraction of the likeliest; 0 (default) = none. In [0, 1). */
-  minP?: number;
-  /** Same seed, same prompt, same options: same tokens. A 32-bit unsigned integer; default: a fresh one for each call. */
-  seed?: number;
-  /** Aborting ends the stream with finish reason "abort", within one token; what was generated is kept. */
-  signal?: AbortSignal;
-}
-
-export interface TextOptions extends SamplingOptions {
-  /** Strings that end the answer; they and what follows them are not part of it. */
-  stop?: string | readonly string[];
-}
+/** What to continue: a conversation (rendered by the checkpoint's own template), a text (begin-of-text is put before it), or token ids. */
+export type Prompt = string | readonly ChatMessage[] | ArrayLike<number>;
 
 /** One turn of a conversation, as the checkpoint's own chat template takes it. */
 export interface ChatMessage {
   role: 'system' | 'user' | 'assistant' | (string & {});
   content: string | readonly { type: 'text'; text: string }[];
+}
+
+export interface GenerateOptions {
+  /** Most tokens to generate; default: what is left of the context. */
+  maxTokens?: number;
+  /** 0 or omitted = greedy (the likeliest token, as the model card decodes); 1 = the model's own distribution. Up to 100. */
+  temperature?: number;
+  /** Sample among the k likeliest tokens; 0 (default) = all. */
+  topK?: number;
+  /** Sample among the likeliest tokens that together hold this probability; 1 (default) = all. In (0, 1]. */
+  topP?: number;
+  /** Drop tokens less likely than this fraction of the likeliest; 0 (default) = none. In [0, 1]. */
+  minP?: number;
+  /** Same seed, same prompt, same options: same tokens. A safe integer; default: a fresh one for each call. */
+  seed?: number;
+  /** Taken off a token's logit once for each time it is in the answer; 0 (default) = off. In [-100, 100]. */
+  frequencyPenalty?: number;
+  /** Taken off a token's logit if it is in the answer; 0 (default) = off. In [-100, 100]. */
+  presencePenalty?: number;
+  /** Divides the positive logits, and multiplies the others, of tokens in prompt or answer; 1 (default) = off. In (0, 100]. */
+  repetitionPenalty?: number;
+  /** Added to logits, by token id; -100 all but forbids a token, 100 all but forces it. In [-10000, 10000]. */
+  logitBias?: Readonly<Record<number, number>>;
+  /** Strings that end the answer; they and what follows them are not part of it. */
+  stop?: string | readonly string[];
+  /**
+   * Report each token's log-probability, and so many of the likeliest tokens at its place (0 to 20). They are the
+   * model's own: temperature 1, before penalties and bias.
+   */
+  logprobs?: number;
+  /** Report the experts that each token took. */
+  routing?: boolean;
+  /** Aborting ends the stream with finish reason "abort", within one token; what was generated is kept. */
+  signal?: AbortSignal;
+}
+
+/** A token and its probability. */
+export interface TokenLogprob {
+  id: number;
+  /** Natural logarithm of its probability. */
+  logprob: number;
+  /** What it stands for, in UTF-8; a character may be split over tokens. `undefined` without a tokenizer. */
+  bytes: Uint8Array | undefined;
+}
+
+/** One generated token. */
+export interface GeneratedToken {
+  id: number;
+  /** The text that became certain with it: often empty inside an emoji, or while it may still become a stop string. */
+  text: string;
+  /** With `logprobs`: natural logarithm of its probability. */
+  logprob?: number;
+  /** With `logprobs`: what it stands for. */
+  bytes?: Uint8Array;
+  /** With `logprobs`: the likeliest tokens at its place, by falling probability. */
+  top?: TokenLogprob[];
+  /** With `routing`: `[MoE layers, expertsPerToken]`, the experts that the pass took that chose it. */
+  experts?: Uint32Array;
+  /** With `routing`: what each expert's output was multiplied by, same shape. */
+  weights?: Float32Array;
 }
 
 /**
@@ -62,28 +103,40 @@ export type FinishReason = 'stop' | 'length' | 'abort' | 'stop_string';
 
 /** What a finished generation reports. */
 export interface Generation {
+  /** The whole answer: all streamed pieces joined; empty without a tokenizer. */
+  text: string;
   finishReason: FinishReason;
   /** The generated ids, the stop token excluded. */
   tokens: Uint32Array;
   /** Length of the whole prompt, in tokens. */
   promptTokens: number;
-  /** Prompt tokens already in the KV cache from the turn before, so not computed again. */
+  /** Prompt tokens that the session's cache held already, so not computed again. */
   cachedTokens: number;
   /** The seed in force: give it back to repeat a sampled answer. */
   seed: number;
-  /** From the start of the work on this call to its first token, in milliseconds; `undefined` when there is none. */
+  /** Time the call waited for others before it began, in milliseconds. */
+  queuedMs: number;
+  /** From the call to its first token, in milliseconds; `undefined` when there is none. */
   firstTokenMs: number | undefined;
-  /** Time in the engine up to the first token, in milliseconds. */
+  /** From the begin of the work to the first token (or the end), in milliseconds; includes the turns of other generations. */
   prefillMs: number;
-  /** Time from the first token to the last, in milliseconds. */
+  /** From the first token to the last, in milliseconds; includes the turns of other generations. */
   decodeMs: number;
   /** Decode rate after the first token; 0 when fewer than two tokens were generated. */
   tokensPerSecond: number;
+  memory: Memory;
 }
 
-export interface TextGeneration extends Generation {
-  /** The whole answer: all streamed pieces joined. */
-  text: string;
+/** What the engine holds, in bytes. */
+export interface Memory {
+  /** Weights on the GPU. */
+  weightBytes: number;
+  /** Activations, logits and tables on the GPU. */
+  scratchBytes: number;
+  /** The KV cache of this session on the GPU. */
+  kvBytes: number;
+  /** CPU memory of the WASM module. */
+  heapBytes: number;
 }
 
 /** How likely a continuation is. */

@@ -1,11 +1,12 @@
-/** The worker: owns the WASM module and the GPU device, serves one call after another. */
-import init, { WebEngine } from '../wasm/mobilemoe_web.js';
+/** The worker: owns the WASM module and the GPU device, serves the page's calls side by side. */
+import init, { WebCheckpoint, WebEngine } from '../wasm/mobilemoe_web.js';
 import type { BenchmarkProgress, BenchmarkReport } from './benchmark.js';
 import { MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
-import type { Call, Calls, Method, Reply, Request } from './protocol.js';
+import { Scheduler } from './generate.js';
+import type { Call, Calls, Method, Reply, Request, WireSource } from './protocol.js';
 import { listDirectory } from './source.js';
-import type { Generation, LogitsTrace, Score, TextGeneration } from './types.js';
+import type { LogitsTrace, Score } from './types.js';
 
 const PROGRESS_INTERVAL_MS = 80;
 
@@ -13,10 +14,10 @@ interface Context<M extends Method> {
   emit: (event: Calls[M]['event']) => void;
   signal: AbortSignal;
 }
-type Handlers = { [M in Method]: (args: Calls[M]['args'], context: Context<M>) => Promise<Calls[M]['result']> | Calls[M]['result'] };
+type Handlers = { [M in Method]: (args: Calls[M]['args'], context: Context<M>) => Promise<Calls[M]['result']> };
 
-let loaded: WebEngine | undefined;
-function engine(): WebEngine {
+let loaded: Scheduler | undefined;
+function engine(): Scheduler {
   if (!loaded) throw new MobileMoEError('NotLoaded', 'No checkpoint is loaded.');
   return loaded;
 }
@@ -26,29 +27,46 @@ const handlers: Handlers = {
     emit({ stage: 'opening', bytesDone: 0, bytesTotal: 0 });
     await init();
     const progress = throttle((bytesDone: number, bytesTotal: number) => emit({ stage: 'weights', bytesDone, bytesTotal }));
-    if ('web' in source) loaded = await WebEngine.loadUrl(source.web, options, progress, die);
-    else if ('synthetic' in source) loaded = await WebEngine.loadSynthetic(source.synthetic, options, progress, die);
-    else {
-      const files = 'files' in source ? source.files : await listDirectory(source.directory);
-      loaded = await WebEngine.loadFiles(files, options, progress, die);
-    }
-    return { ...(loaded.facts() as Facts), adapter: await adapterName() };
+    const engine = await WebEngine.load(await checkpoint(source), options, progress, die);
+    const facts: Facts = { ...(engine.facts() as Facts), adapter: await adapterName() };
+    loaded = new Scheduler(engine, { weightBytes: facts.weightBytes, scratchBytes: facts.scratchBytes });
+    return facts;
   },
-  chat: ([messages, options], context) => engine().chat(messages, options, onPiece(context)) as Promise<TextGeneration>,
-  complete: ([prompt, options], context) => engine().complete(prompt, options, onPiece(context)) as Promise<TextGeneration>,
-  generateTokens: ([ids, options], context) => engine().generateTokens(ids, options, onPiece(context)) as Promise<Generation>,
-  tokenize: ([text, addSpecial, parseSpecial]) => engine().tokenize(text, addSpecial, parseSpecial),
-  detokenize: ([ids, skipSpecialTokens]) => engine().detokenize(ids, skipSpecialTokens),
-  applyChatTemplate: ([messages, addGenerationPrompt]) => engine().applyChatTemplate(messages, addGenerationPrompt),
-  tokenizeChat: ([messages, addGenerationPrompt]) => engine().tokenizeChat(messages, addGenerationPrompt),
-  logits: ([ids, allPositions]) => engine().logits(ids, allPositions) as Promise<LogitsTrace>,
-  score: ([context, continuation]) => engine().score(context, continuation) as Promise<Score>,
+  generate: async ([request], { emit, signal }) => engine().generate(request, emit, signal),
+  createSession: async () => engine().createSession(),
+  forkSession: async ([session]) => engine().forkSession(session),
+  freeSession: async ([session]) => engine().freeSession(session),
+  tokenize: async ([text, addSpecial, parseSpecial]) => engine().turn((engine) => engine.tokenize(text, addSpecial, parseSpecial)),
+  detokenize: async ([ids, skipSpecial]) => engine().turn((engine) => engine.detokenize(ids, skipSpecial)),
+  applyChatTemplate: async ([messages, open]) => engine().turn((engine) => engine.applyChatTemplate(messages, open)),
+  tokenizeChat: async ([messages, open]) => engine().turn((engine) => engine.tokenizeChat(messages, open)),
+  logits: async ([ids, allPositions]) => engine().turn((engine) => engine.logits(ids, allPositions) as Promise<LogitsTrace>),
+  score: async ([context, continuation]) => engine().turn((engine) => score(engine, context, continuation)),
   async benchmark([options], { emit, signal }) {
     const onProgress = (progress: BenchmarkProgress) => (emit(progress), !signal.aborted);
-    const report = (await engine().benchmark(options, onProgress)) as BenchmarkReport;
+    const report = (await engine().alone((engine) => engine.benchmark(options, onProgress))) as BenchmarkReport;
     return { ...report, adapter: await adapterName() };
   },
 };
+
+async function checkpoint(source: WireSource): Promise<WebCheckpoint> {
+  if ('web' in source) return WebCheckpoint.fromWeb(source.web);
+  if ('synthetic' in source) return WebCheckpoint.synthetic(source.synthetic);
+  return WebCheckpoint.fromFiles('files' in source ? source.files : await listDirectory(source.directory));
+}
+
+/** Texts are encoded as one, so that the border between them falls where the tokenizer has it. */
+function score(engine: WebEngine, context: string | Uint32Array, continuation: string | Uint32Array): Promise<Score> {
+  if (typeof context === 'string' && typeof continuation === 'string') {
+    // As lm-evaluation-harness has it: spaces at the context's end belong to the continuation.
+    const end = context.trimEnd().length;
+    const whole = engine.tokenize(context + continuation, true, false);
+    const border = engine.tokenize(context.slice(0, end), true, false).length;
+    return engine.score(whole.subarray(0, border), whole.subarray(border)) as Promise<Score>;
+  }
+  const ids = (part: string | Uint32Array, first: boolean) => (typeof part === 'string' ? engine.tokenize(part, first, false) : part);
+  return engine.score(ids(context, true), ids(continuation, false)) as Promise<Score>;
+}
 
 /** What the browser calls the GPU; the engine's own library does not say. */
 async function adapterName(): Promise<string> {
@@ -59,14 +77,6 @@ async function adapterName(): Promise<string> {
 /** Tells the page that nothing more can be served. */
 function die(reason: unknown): void {
   scope.postMessage({ fatal: MobileMoEError.from(reason, 'WorkerCrashed').toWire() });
-}
-
-/** Passes a piece on; the answer tells the engine whether to go on. */
-function onPiece<Piece>({ emit, signal }: { emit: (piece: Piece) => void; signal: AbortSignal }): (piece?: Piece) => boolean {
-  return (piece) => {
-    if (piece !== undefined) emit(piece);
-    return !signal.aborted;
-  };
 }
 
 function throttle(report: (bytesDone: number, bytesTotal: number) => void): typeof report {
@@ -86,14 +96,13 @@ const scope = self as unknown as {
   addEventListener(type: 'unhandledrejection', listener: (event: PromiseRejectionEvent) => void): void;
 };
 const aborts = new Map<number, AbortController>();
-let queue = Promise.resolve();
 
 scope.onmessage = ({ data: request }) => {
   if ('abort' in request) return aborts.get(request.abort)?.abort();
   const controller = new AbortController();
   if (request.aborted) controller.abort();
   aborts.set(request.id, controller);
-  queue = queue.then(() => serve(request));
+  void serve(request);
 };
 scope.addEventListener('unhandledrejection', ({ reason }) => die(reason));
 

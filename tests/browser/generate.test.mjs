@@ -20,7 +20,7 @@ browserTest('text from the synthetic model', { timeoutMs: TIMEOUT_MS }, async ({
       const { pieces, arrivals, result, decoded } = await page.evaluate(async ({ messages, options }) => {
         const pieces = [];
         const arrivals = [];
-        const stream = window.engine.chat(messages, options);
+        const stream = window.engine.generate(messages, options);
         for await (const piece of stream) {
           pieces.push(piece);
           arrivals.push(performance.now());
@@ -52,7 +52,7 @@ browserTest('text from the synthetic model', { timeoutMs: TIMEOUT_MS }, async ({
 
   await t.test('stop strings end the text before them, wherever they fall', async () => {
     const answer = (stop) => page.evaluate(async (stop) => {
-      const stream = window.engine.complete('Once upon a time', { maxTokens: 60, stop });
+      const stream = window.engine.generate('Once upon a time', { maxTokens: 60, stop });
       const pieces = [];
       for await (const piece of stream) pieces.push(piece);
       const { text, finishReason, tokens } = await stream.result;
@@ -83,10 +83,10 @@ browserTest('tokens from a fixture', { timeoutMs: TIMEOUT_MS }, async ({ page },
   await t.test('an abort ends the stream within one token and keeps what came', async () => {
     const run = (how) => page.evaluate(async (how) => {
       const controller = new AbortController();
-      const stream = window.engine.generateTokens([190, 68, 148], { maxTokens: 200, signal: controller.signal });
+      const stream = window.engine.generate([190, 68, 148], { maxTokens: 200, signal: controller.signal });
       const seen = [];
       let seenAtAbort;
-      for await (const id of stream) {
+      for await (const { id } of stream.tokens()) {
         seen.push(id);
         if (seen.length === 3) {
           if (how === 'break') break;
@@ -113,8 +113,8 @@ browserTest('tokens from a fixture', { timeoutMs: TIMEOUT_MS }, async ({ page },
       const aborted = new AbortController();
       aborted.abort();
       const [never, next] = await Promise.all([
-        window.engine.generateTokens([1, 2], { signal: aborted.signal }).result,
-        window.engine.generateTokens([190, 68, 148], { maxTokens: 5 }).result,
+        window.engine.generate([1, 2], { signal: aborted.signal }).result,
+        window.engine.generate([190, 68, 148], { maxTokens: 5 }).result,
       ]);
       return { never: [never.finishReason, never.tokens.length], next: [next.finishReason, next.tokens.length] };
     });
@@ -125,10 +125,10 @@ browserTest('tokens from a fixture', { timeoutMs: TIMEOUT_MS }, async ({ page },
     const { finishReason, count, cached } = await page.evaluate(async () => {
       const ids = Array.from({ length: 250 }, (_, i) => (i * 7) % 512);
       const controller = new AbortController();
-      const first = window.engine.generateTokens(ids, { signal: controller.signal, maxTokens: 4 });
+      const first = window.engine.generate(ids, { signal: controller.signal, maxTokens: 4 });
       setTimeout(() => controller.abort(), 300);
       const { finishReason, tokens } = await first.result;
-      const next = await window.engine.generateTokens(ids.slice(0, 64), { maxTokens: 1 }).result;
+      const next = await window.engine.generate(ids.slice(0, 64), { maxTokens: 1 }).result;
       return { finishReason, count: tokens.length, cached: next.cachedTokens };
     });
     assert.deepEqual([finishReason, count], ['abort', 0]);
@@ -137,7 +137,7 @@ browserTest('tokens from a fixture', { timeoutMs: TIMEOUT_MS }, async ({ page },
 
   await t.test('a seed repeats an answer, another gives another', async () => {
     const sample = (options) => page.evaluate(async (options) => {
-      const { tokens, seed } = await window.engine.generateTokens([9, 5], { maxTokens: 10, temperature: 1, ...options }).result;
+      const { tokens, seed } = await window.engine.generate([9, 5], { maxTokens: 10, temperature: 1, ...options }).result;
       return { tokens: [...tokens], seed };
     }, options);
     const first = await sample({ seed: 1 });
@@ -154,27 +154,35 @@ browserTest('tokens from a fixture', { timeoutMs: TIMEOUT_MS }, async ({ page },
     }
   });
 
-  await t.test('calls in flight are served in order; the next turn reuses the cache', async () => {
-    const order = await page.evaluate(async () => {
+  await t.test('calls in flight take turns, and what is short comes in between', async () => {
+    const { order, alone, together } = await page.evaluate(async () => {
+      const { engine } = window;
+      const prompts = [[1, 2, 3], [4, 5], [6], [7, 8], [9, 10, 11], [12]];
+      const tokens = (prompt, maxTokens) => engine.generate(prompt, { maxTokens }).result.then(({ tokens }) => [...tokens]);
+      const alone = [];
+      for (const prompt of prompts) alone.push(await tokens(prompt, 12));
       const order = [];
-      const note = (name) => () => order.push(name);
-      await Promise.all([
-        window.engine.generateTokens([1, 2, 3], { maxTokens: 6 }).result.then(note('first')),
-        window.engine.score([1], [2]).then(note('second')),
-        window.engine.generateTokens([4, 5], { maxTokens: 2 }).result.then(note('third')),
-        window.engine.logits([7]).then(note('fourth')),
-      ]);
-      return order;
+      const note = (name) => (result) => (order.push(name), result);
+      const long = engine.generate([190, 68], { maxTokens: 60 }).result.then(note('long'));
+      const score = engine.score([1], [2]).then(note('score'));
+      const together = await Promise.all(prompts.map((prompt, i) => tokens(prompt, 12).then(note(i))));
+      await Promise.all([long, score]);
+      return { order, alone, together };
     });
-    assert.deepEqual(order, ['first', 'second', 'third', 'fourth']);
+    assert.deepEqual(together, alone, 'the answers do not mix');
+    assert.equal(order[0], 'score');
+    // Four at a time, the long one among them: the first three end together, then the next three, then it.
+    assert.deepEqual([order.slice(1, 4).sort(), order.slice(4, 7).sort(), order[7]], [[0, 1, 2], [3, 4, 5], 'long']);
+  });
 
+  await t.test('the next turn reuses the cache', async () => {
     const { cached, warm, cold } = await page.evaluate(async () => {
       const prompt = Array.from({ length: 40 }, (_, i) => (i * 13) % 512);
-      const { tokens } = await window.engine.generateTokens(prompt, { maxTokens: 8 }).result;
+      const { tokens } = await window.engine.generate(prompt, { maxTokens: 8 }).result;
       const next = [...prompt, ...tokens, 17, 18];
-      const warm = await window.engine.generateTokens(next, { maxTokens: 8 }).result;
-      await window.engine.generateTokens([3], { maxTokens: 1 }).result; // the cache forgets
-      const cold = await window.engine.generateTokens(next, { maxTokens: 8 }).result;
+      const warm = await window.engine.generate(next, { maxTokens: 8 }).result;
+      await window.engine.generate([3], { maxTokens: 1 }).result; // the cache forgets
+      const cold = await window.engine.generate(next, { maxTokens: 8 }).result;
       return { cached: [warm.cachedTokens, cold.cachedTokens], warm: [...warm.tokens], cold: [...cold.tokens] };
     });
     assert.ok(cached[0] >= 47, `${cached[0]} of 50 tokens reused`);
@@ -187,16 +195,17 @@ browserTest('tokens from a fixture', { timeoutMs: TIMEOUT_MS }, async ({ page },
       const { engine, failure } = window;
       const ids = (count) => new Uint32Array(count).fill(5);
       return {
-        long: await failure(engine.generateTokens(ids(257)).result),
-        empty: await failure(engine.generateTokens([]).result),
-        range: await failure(engine.generateTokens([3, 512]).result),
-        notAnId: await failure(engine.generateTokens([3, -1]).result),
+        long: await failure(engine.generate(ids(257)).result),
+        empty: await failure(engine.generate([]).result),
+        range: await failure(engine.generate([3, 512]).result),
+        notAnId: await failure(engine.generate([3, -1]).result),
         scoreRange: await failure(engine.score([3], [512])),
-        temperature: await failure(engine.generateTokens([1], { temperature: -1 }).result),
-        topP: await failure(engine.generateTokens([1], { topP: 0 }).result),
-        maxTokens: await failure(engine.generateTokens([1], { maxTokens: -3 }).result),
-        chat: await failure(engine.chat([{ role: 'user', content: 'Hi' }]).result),
-        iterated: await failure((async () => { for await (const _ of engine.complete('Hi')); })()),
+        temperature: await failure(engine.generate([1], { temperature: -1 }).result),
+        topP: await failure(engine.generate([1], { topP: 0 }).result),
+        unknown: await failure(engine.generate([1], { topp: 0.5 }).result),
+        maxTokens: await failure(engine.generate([1], { maxTokens: -3 }).result),
+        chat: await failure(engine.generate([{ role: 'user', content: 'Hi' }]).result),
+        iterated: await failure((async () => { for await (const _ of engine.generate('Hi')); })()),
       };
     });
     const expect = {
@@ -207,6 +216,7 @@ browserTest('tokens from a fixture', { timeoutMs: TIMEOUT_MS }, async ({ page },
       scoreRange: ['TokenOutOfRange', /512/],
       temperature: ['Option', /temperature.*-1/],
       topP: ['Option', /top_?p/i],
+      unknown: ['BadOptions', /no "topp"/],
       maxTokens: ['BadOptions', /-3/],
       chat: ['MissingFile', /tokenizer\.json/],
       iterated: ['MissingFile', /tokenizer\.json/],
@@ -216,7 +226,7 @@ browserTest('tokens from a fixture', { timeoutMs: TIMEOUT_MS }, async ({ page },
       assert.match(failures[name].message, message);
     }
     const full = await page.evaluate(async () => {
-      const { tokens, finishReason } = await window.engine.generateTokens(new Uint32Array(252).fill(5), { maxTokens: 50 }).result;
+      const { tokens, finishReason } = await window.engine.generate(new Uint32Array(252).fill(5), { maxTokens: 50 }).result;
       return { count: tokens.length, finishReason };
     });
     assert.deepEqual(full, { count: 4, finishReason: 'length' }, 'the context’s end is an ordinary end');
@@ -225,7 +235,7 @@ browserTest('tokens from a fixture', { timeoutMs: TIMEOUT_MS }, async ({ page },
   await t.test('disposing ends the worker and rejects what waits', async () => {
     const codes = await page.evaluate(async () => {
       const { engine, failure } = window;
-      const running = failure(engine.generateTokens([1, 2], { maxTokens: 200 }).result);
+      const running = failure(engine.generate([1, 2], { maxTokens: 200 }).result);
       engine.dispose();
       return [(await running).code, (await failure(engine.logits([1]))).code];
     });
@@ -241,7 +251,7 @@ browserTest('the checkpoint’s end tokens stop it and are not part of the answe
     const config = await (await fetch(`${folder}config.json`)).json();
     config.eos_token_id = [1, end];
     const engine = await window.MobileMoE.load(await window.pick(folder, { 'config.json': JSON.stringify(config) }));
-    const { tokens, finishReason } = await engine.generateTokens(prompt, { maxTokens: 20 }).result;
+    const { tokens, finishReason } = await engine.generate(prompt, { maxTokens: 20 }).result;
     return { tokens: [...tokens], finishReason };
   }, { folder: TINY_A, prompt, end: tokens[6] });
   assert.deepEqual(stopped, { tokens: tokens.slice(0, 6), finishReason: 'stop' });
@@ -252,8 +262,8 @@ browserTest('a crashed worker rejects everything that waits', { timeoutMs: TIMEO
   const waiting = page.evaluate(async () => {
     const { engine, failure } = window;
     const [running, queued, lost] = await Promise.all([
-      failure(engine.generateTokens([1, 2], { maxTokens: 200 }).result),
-      failure(engine.score([1], [2])),
+      failure(engine.generate([1, 2], { maxTokens: 200 }).result),
+      failure(engine.generate([3, 4], { maxTokens: 200 }).result),
       engine.lost,
     ]);
     return { running, queued, lost: lost.code, later: await failure(engine.score([1], [2])) };
@@ -282,8 +292,8 @@ browserTest('a lost device rejects everything that waits, and loading again work
   const waiting = page.evaluate(async () => {
     const { engine, failure } = window;
     const [running, queued, lost] = await Promise.all([
-      failure(engine.generateTokens([1, 2], { maxTokens: 200 }).result),
-      failure(engine.score([1], [2])),
+      failure(engine.generate([1, 2], { maxTokens: 200 }).result),
+      failure(engine.generate([3, 4], { maxTokens: 200 }).result),
       engine.lost,
     ]);
     return [running.code, queued.code, lost.code];
@@ -297,6 +307,6 @@ browserTest('a lost device rejects everything that waits, and loading again work
   assert.equal(await page.evaluate(async () => (await window.engine.lost).code), 'DeviceLost');
 
   await load(page, TINY_A);
-  const count = await page.evaluate(async () => (await window.engine.generateTokens([1], { maxTokens: 3 }).result).tokens.length);
+  const count = await page.evaluate(async () => (await window.engine.generate([1], { maxTokens: 3 }).result).tokens.length);
   assert.equal(count, 3);
 });

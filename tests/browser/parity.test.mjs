@@ -132,7 +132,7 @@ async function logits(page, ids, allPositions) {
 
 async function greedy(page, ids, maxTokens) {
   return page.evaluate(async ({ ids, maxTokens }) => {
-    const { tokens } = await window.engine.generateTokens(ids, { maxTokens }).result;
+    const { tokens } = await window.engine.generate(ids, { maxTokens }).result;
     return [...tokens];
   }, { ids, maxTokens });
 }

@@ -1,5 +1,5 @@
 /** The demo: open a checkpoint, talk to it. It uses the package as any page would. */
-import type { MobileMoE, TextOptions } from '../../pkg/dist/index.js';
+import type { GenerateOptions, MobileMoE } from '../../pkg/dist/index.js';
 import { capability } from './capability.js';
 import { Chat } from './chat.js';
 import * as format from './format.js';
@@ -29,7 +29,7 @@ function describe({ facts }: MobileMoE, name: string): string {
   return `${name} · ${facts.adapter} · ${format.bytes(facts.weightBytes + facts.scratchBytes)} on the GPU`;
 }
 
-function generationOptions(): TextOptions {
+function generationOptions(): GenerateOptions {
   const seed = page.seed.valueAsNumber;
   return {
     temperature: page.temperature.valueAsNumber,

@@ -1,9 +1,9 @@
-import type { ChatMessage, MobileMoE, TextGeneration, TextOptions, TextStream } from '../../pkg/dist/index.js';
+import type { ChatMessage, MobileMoE, Generation, GenerateOptions, GenerationStream } from '../../pkg/dist/index.js';
 import * as format from './format.js';
 import { notify } from './notice.js';
 import { page } from './page.js';
 
-const ENDED: Record<TextGeneration['finishReason'], string> = {
+const ENDED: Record<Generation['finishReason'], string> = {
   stop: '',
   length: 'cut at the limit',
   abort: 'stopped',
@@ -13,11 +13,11 @@ const ENDED: Record<TextGeneration['finishReason'], string> = {
 /** The conversation with one engine. */
 export class Chat {
   readonly #engine: MobileMoE;
-  readonly #options: () => TextOptions;
+  readonly #options: () => GenerateOptions;
   #messages: ChatMessage[] = [];
-  #running: TextStream | undefined;
+  #running: GenerationStream | undefined;
 
-  constructor(engine: MobileMoE, options: () => TextOptions) {
+  constructor(engine: MobileMoE, options: () => GenerateOptions) {
     this.#engine = engine;
     this.#options = options;
     this.clear();
@@ -42,7 +42,7 @@ export class Chat {
     const asked = append('asked', question);
     const answer = append('answered writing');
     const words = answer.appendChild(span('words'));
-    const stream = this.#engine.chat(messages, this.#options());
+    const stream = this.#engine.generate(messages, this.#options());
     this.#running = stream;
     page.transcript.ariaBusy = 'true'; // a screen reader reads the answer once, when it is whole
     try {
@@ -106,7 +106,7 @@ function span(className: string, text = ''): HTMLSpanElement {
 }
 
 /** The figures of an answer. */
-function note(generation: TextGeneration): HTMLElement {
+function note(generation: Generation): HTMLElement {
   const out = document.createElement('div');
   out.className = 'note';
   const { tokens, tokensPerSecond, firstTokenMs, finishReason } = generation;

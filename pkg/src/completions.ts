@@ -1,0 +1,347 @@
+/** `chat.completions` and `completions`, as the OpenAI client has them. */
+import type { Connection } from './connection.js';
+import { MobileMoEError } from './errors.js';
+import {
+  type ChatCompletion,
+  type ChatCompletionChunk,
+  type ChatCompletionCreateParams,
+  type ChatCompletionCreateParamsNonStreaming,
+  type ChatCompletionCreateParamsStreaming,
+  type ChatCompletionTokenLogprob,
+  type ChoiceFacts,
+  type Completion,
+  type CompletionChunk,
+  type CompletionCreateParams,
+  type CompletionCreateParamsNonStreaming,
+  type CompletionCreateParamsStreaming,
+  type CompletionUsage,
+  type RequestOptions,
+  type Routing,
+  type TextLogprobs,
+  type TopLogprob,
+} from './openai.js';
+import { type Asked, askedOfChat, askedOfText } from './openai-request.js';
+import type { WireEvent } from './protocol.js';
+import { EventStream, readable, textOf } from './stream.js';
+import type { GeneratedToken, Generation } from './types.js';
+
+/** A streamed answer: iterate it for its chunks, once. Leaving the loop early aborts it. */
+export class CompletionStream<Chunk> implements AsyncIterable<Chunk> {
+  /** Aborting it ends the answer within one token; the loop then ends without a finishing chunk. */
+  readonly controller: AbortController;
+  readonly #chunks: AsyncGenerator<Chunk, void, undefined>;
+
+  /** @internal */
+  constructor(chunks: AsyncGenerator<Chunk, void, undefined>, controller: AbortController) {
+    this.#chunks = chunks;
+    this.controller = controller;
+  }
+
+  [Symbol.asyncIterator](): AsyncGenerator<Chunk, void, undefined> {
+    return this.#chunks;
+  }
+
+  /** A line of JSON for each chunk, in UTF-8, as the OpenAI client's streams have it. */
+  toReadableStream(): ReadableStream<Uint8Array> {
+    return readable(lines(this));
+  }
+}
+
+async function* lines(chunks: AsyncIterable<unknown>): AsyncGenerator<Uint8Array, void, undefined> {
+  const encoder = new TextEncoder();
+  for await (const chunk of chunks) yield encoder.encode(`${JSON.stringify(chunk)}\n`);
+}
+
+export class ChatCompletions {
+  readonly #connection: Connection;
+  readonly #model: string;
+
+  /** @internal */
+  constructor(connection: Connection, model: string) {
+    this.#connection = connection;
+    this.#model = model;
+  }
+
+  /**
+   * Answers a conversation. What it shares with the conversation of the call before is not computed again.
+   *
+   * @throws MobileMoEError - "Unsupported" names what cannot be done, "BadOptions" and "Option" what is not as it must be.
+   */
+  create(params: ChatCompletionCreateParamsStreaming, options?: RequestOptions): Promise<CompletionStream<ChatCompletionChunk>>;
+  create(params: ChatCompletionCreateParamsNonStreaming, options?: RequestOptions): Promise<ChatCompletion>;
+  create(params: ChatCompletionCreateParams, options?: RequestOptions): Promise<CompletionStream<ChatCompletionChunk> | ChatCompletion>;
+  async create(params: ChatCompletionCreateParams, options: RequestOptions = {}) {
+    const asked = askedOfChat(params);
+    const id = `chatcmpl-${crypto.randomUUID()}`;
+    const head = { id, created: Math.floor(Date.now() / 1000), model: asked.model ?? this.#model };
+    const answer = new Answer(this.#connection, asked, options.signal);
+    if (asked.stream) return answer.stream((chunk) => chatChunk(head, asked, chunk));
+    const { choices, usage } = await answer.whole();
+    return {
+      ...head,
+      object: 'chat.completion' as const,
+      choices: choices.map(({ index, text, tokens, generation, finish_reason }) => ({
+        index,
+        message: { role: 'assistant' as const, content: text, refusal: null },
+        finish_reason,
+        logprobs: asked.logprobs ? chatLogprobs(tokens) : null,
+        ...routing(asked, tokens),
+        ...facts(generation),
+      })),
+      usage,
+    };
+  }
+}
+
+export class Completions {
+  readonly #connection: Connection;
+  readonly #model: string;
+
+  /** @internal */
+  constructor(connection: Connection, model: string) {
+    this.#connection = connection;
+    this.#model = model;
+  }
+
+  /**
+   * Continues texts or token ids as they are, without a template; begin-of-text is put before a text. With several
+   * prompts, the choices of the first come first.
+   */
+  create(params: CompletionCreateParamsStreaming, options?: RequestOptions): Promise<CompletionStream<CompletionChunk>>;
+  create(params: CompletionCreateParamsNonStreaming, options?: RequestOptions): Promise<Completion>;
+  create(params: CompletionCreateParams, options?: RequestOptions): Promise<CompletionStream<CompletionChunk> | Completion>;
+  async create(params: CompletionCreateParams, options: RequestOptions = {}) {
+    const asked = askedOfText(params);
+    const id = `cmpl-${crypto.randomUUID()}`;
+    const head = { id, created: Math.floor(Date.now() / 1000), model: asked.model ?? this.#model };
+    const answer = new Answer(this.#connection, asked, options.signal);
+    if (asked.stream) {
+      const offsets: number[] = []; // of each choice's next token
+      return answer.stream((chunk) => textChunk(head, asked, chunk, offsets));
+    }
+    const { choices, usage } = await answer.whole();
+    return {
+      ...head,
+      object: 'text_completion' as const,
+      choices: choices.map(({ index, text, tokens, generation, finish_reason }) => ({
+        index,
+        text,
+        finish_reason,
+        logprobs: asked.logprobs ? textLogprobs(tokens, 0) : null,
+        ...routing(asked, tokens),
+        ...facts(generation),
+      })),
+      usage,
+    };
+  }
+}
+
+interface Head {
+  id: string;
+  created: number;
+  model: string;
+}
+
+/** What a chunk tells: a choice's begin, some of its text (with the token it came with), its end; or the usage. */
+type Part =
+  | { index: number; begun: true }
+  | { index: number; text: string; token: GeneratedToken | undefined }
+  | { index: number; generation: Generation; finish_reason: 'stop' | 'length' }
+  | { usage: CompletionUsage };
+
+interface Whole {
+  index: number;
+  text: string;
+  tokens: GeneratedToken[];
+  generation: Generation;
+  finish_reason: 'stop' | 'length';
+}
+
+/** The answer to a request: all choices of all its prompts. */
+class Answer {
+  readonly #asked: Asked;
+  readonly #controller = new AbortController();
+  readonly #events: EventStream<WireEvent, Generation[]>;
+
+  constructor(connection: Connection, asked: Asked, signal?: AbortSignal) {
+    this.#asked = asked;
+    const { choices } = asked.request;
+    const abort = signal ? AbortSignal.any([signal, this.#controller.signal]) : this.#controller.signal;
+    this.#events = new EventStream(async (onEvent, signal) => {
+      const calls = asked.prompts.map((prompt, i) => connection.call('generate', [{ ...asked.request, prompt }], {
+        onEvent: (event) => onEvent({ ...event, choice: i * choices + event.choice }),
+        signal,
+      }));
+      return (await Promise.all(calls)).flat();
+    }, abort);
+  }
+
+  async whole(): Promise<{ choices: Whole[]; usage: CompletionUsage }> {
+    const tokens: GeneratedToken[][] = [];
+    for await (const event of this.#events) {
+      if ('begun' in event) tokens[event.choice] = [];
+      if ('token' in event) tokens[event.choice]!.push(event.token);
+    }
+    const generations = await this.#events.result;
+    const choices = generations.map((generation, index) => {
+      const { finishReason, text } = generation;
+      if (finishReason === 'abort') throw new MobileMoEError('Aborted', 'The call was aborted.');
+      return { index, text, tokens: tokens[index]!, generation, finish_reason: finish(finishReason) };
+    });
+    return { choices, usage: this.#usage(generations) };
+  }
+
+  /** Resolves when the answer has begun: what is wrong with the request rejects before. */
+  async stream<Chunk>(chunkOf: (part: Part) => Chunk | undefined): Promise<CompletionStream<Chunk>> {
+    await this.#events.begun;
+    return new CompletionStream(this.#chunks(chunkOf), this.#controller);
+  }
+
+  async *#chunks<Chunk>(chunkOf: (part: Part) => Chunk | undefined): AsyncGenerator<Chunk, void, undefined> {
+    for await (const part of this.#parts()) {
+      const chunk = chunkOf(part);
+      if (chunk) yield chunk;
+    }
+  }
+
+  async *#parts(): AsyncGenerator<Part, void, undefined> {
+    for await (const event of this.#events) {
+      const index = event.choice;
+      if ('begun' in event) yield { index, begun: true };
+      else yield { index, text: textOf(event), token: 'token' in event ? event.token : undefined };
+    }
+    const generations = await this.#events.result;
+    for (const [index, generation] of generations.entries()) {
+      if (generation.finishReason === 'abort') return;
+      yield { index, generation, finish_reason: finish(generation.finishReason) };
+    }
+    if (this.#asked.includeUsage) yield { usage: this.#usage(generations) };
+  }
+
+  #usage(generations: Generation[]): CompletionUsage {
+    // The choices of one prompt share it: what the first one found in the cache is what counts.
+    const firsts = generations.filter((_, i) => i % this.#asked.request.choices === 0);
+    const prompt_tokens = sum(firsts.map(({ promptTokens }) => promptTokens));
+    const completion_tokens = sum(generations.map(({ tokens }) => tokens.length));
+    return {
+      prompt_tokens,
+      completion_tokens,
+      total_tokens: prompt_tokens + completion_tokens,
+      prompt_tokens_details: { cached_tokens: sum(firsts.map(({ cachedTokens }) => cachedTokens)) },
+    };
+  }
+}
+
+function chatChunk(head: Head, asked: Asked, part: Part): ChatCompletionChunk | undefined {
+  const envelope = { ...head, object: 'chat.completion.chunk' as const };
+  if ('usage' in part) return { ...envelope, choices: [], usage: part.usage };
+  const chunk = (choice: Omit<ChatCompletionChunk['choices'][number], 'index'>) => ({
+    ...envelope,
+    choices: [{ index: part.index, ...choice }],
+    ...(asked.includeUsage && { usage: null }),
+  });
+  if ('begun' in part) return chunk({ delta: { role: 'assistant', content: '' }, finish_reason: null, logprobs: null });
+  if ('generation' in part) {
+    return chunk({ delta: {}, finish_reason: part.finish_reason, logprobs: null, ...facts(part.generation) });
+  }
+  const tokens = reported(asked, part.token);
+  if (!part.text && !tokens.length) return undefined;
+  const logprobs = asked.logprobs && tokens.length ? chatLogprobs(tokens) : null;
+  return chunk({ delta: { content: part.text }, finish_reason: null, logprobs, ...routing(asked, tokens) });
+}
+
+function textChunk(head: Head, asked: Asked, part: Part, offsets: number[]): CompletionChunk | undefined {
+  const envelope = { ...head, object: 'text_completion' as const };
+  if ('usage' in part) return { ...envelope, choices: [], usage: part.usage };
+  if ('begun' in part) return undefined;
+  const chunk = (choice: Omit<CompletionChunk['choices'][number], 'index'>) => ({
+    ...envelope,
+    choices: [{ index: part.index, ...choice }],
+    ...(asked.includeUsage && { usage: null }),
+  });
+  if ('generation' in part) {
+    return chunk({ text: '', finish_reason: part.finish_reason, logprobs: null, ...facts(part.generation) });
+  }
+  const tokens = reported(asked, part.token);
+  if (!part.text && !tokens.length) return undefined;
+  const offset = offsets[part.index] ?? 0;
+  offsets[part.index] = offset + part.text.length;
+  const logprobs = asked.logprobs && tokens.length ? textLogprobs(tokens, offset) : null;
+  return chunk({ text: part.text, finish_reason: null, logprobs, ...routing(asked, tokens) });
+}
+
+/** The token, if something was to be told of it beside its text. */
+function reported(asked: Asked, token: GeneratedToken | undefined): GeneratedToken[] {
+  return token && (asked.logprobs || asked.request.options.routing) ? [token] : [];
+}
+
+function finish(reason: Exclude<Generation['finishReason'], 'abort'>): 'stop' | 'length' {
+  return reason === 'length' ? 'length' : 'stop';
+}
+
+function facts({ seed, queuedMs, firstTokenMs, prefillMs, decodeMs, tokensPerSecond, memory }: Generation): ChoiceFacts {
+  return {
+    seed,
+    timings: {
+      queued_ms: queuedMs,
+      first_token_ms: firstTokenMs,
+      prefill_ms: prefillMs,
+      decode_ms: decodeMs,
+      tokens_per_second: tokensPerSecond,
+    },
+    memory: {
+      weight_bytes: memory.weightBytes,
+      scratch_bytes: memory.scratchBytes,
+      kv_bytes: memory.kvBytes,
+      heap_bytes: memory.heapBytes,
+    },
+  };
+}
+
+function routing(asked: Asked, tokens: GeneratedToken[]): { routing?: Routing[] } {
+  if (!asked.request.options.routing) return {};
+  return { routing: tokens.map(({ experts, weights }) => ({ experts: experts!, weights: weights! })) };
+}
+
+function chatLogprobs(tokens: GeneratedToken[]): { content: ChatCompletionTokenLogprob[]; refusal: null } {
+  const content = tokens.map(({ id, bytes, logprob, top }) => ({
+    ...named(id, logprob!, bytes),
+    top_logprobs: top!.map(({ id, bytes, logprob }) => named(id, logprob, bytes)),
+  }));
+  return { content, refusal: null };
+}
+
+function textLogprobs(tokens: GeneratedToken[], offset: number): TextLogprobs {
+  const offsets = tokens.map(({ text }) => {
+    const begin = offset;
+    offset += text.length;
+    return begin;
+  });
+  const name = ({ id, bytes }: { id: number; bytes?: Uint8Array | undefined }) => named(id, 0, bytes).token;
+  return {
+    tokens: tokens.map(name),
+    token_logprobs: tokens.map(({ logprob }) => logprob!),
+    top_logprobs: tokens.map(({ top }) => Object.fromEntries(top!.map((token) => [name(token), token.logprob]))),
+    text_offset: offsets,
+  };
+}
+
+/** A token as OpenAI names it: by its text. Without a tokenizer, by its number. */
+function named(id: number, logprob: number, bytes: Uint8Array | undefined): TopLogprob {
+  return bytes ? { token: spelled(bytes), logprob, bytes: [...bytes] } : { token: `${id}`, logprob, bytes: null };
+}
+
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** The bytes' text; a part of a character as `bytes:\xf0\x9f`, as OpenAI has it. */
+function spelled(bytes: Uint8Array): string {
+  try {
+    return decoder.decode(bytes);
+  } catch {
+    return `bytes:${[...bytes].map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('')}`;
+  }
+}
+
+function sum(values: number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}

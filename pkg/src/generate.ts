@@ -1,0 +1,216 @@
+/** Generations in the worker: whose turn it is, in which session, and what the page is told. */
+import type { WebEngine } from '../wasm/mobilemoe_web.js';
+import { MobileMoEError } from './errors.js';
+import type { WireEvent, WireGenerate, WirePrompt } from './protocol.js';
+import { Turns } from './turns.js';
+import type { GeneratedToken, Generation } from './types.js';
+
+/** Generations that share the GPU at a time, each with a KV cache of its own. */
+const MOST_AT_ONCE = 4;
+
+/** What a step of the engine gives: a part of the prompt, a token, or the end. */
+type Step = { done: number; total: number } | GeneratedToken | null;
+type Ended = Pick<
+  Generation,
+  'finishReason' | 'tokens' | 'promptTokens' | 'cachedTokens' | 'prefillMs' | 'decodeMs' | 'tokensPerSecond'
+> & { rest: string; kvBytes: number; heapBytes: number };
+
+/** One answer to be made. */
+interface Choice {
+  ids: Uint32Array;
+  request: WireGenerate;
+  index: number;
+  /** When the page's call came in, by this worker's clock. */
+  askedMs: number;
+  emit: (event: WireEvent) => void;
+  signal: AbortSignal;
+}
+
+/**
+ * The engine with its sessions. Whatever waits for the GPU takes a turn; a generation takes one for every chunk of its
+ * prompt and every token. Turns are served in the order they are asked for, so generations go round in a ring, a short
+ * call waits for one step of each of them at most, and an abort is heard within one token.
+ */
+export class Scheduler {
+  readonly #engine: WebEngine;
+  readonly #held: { weightBytes: number; scratchBytes: number };
+  readonly #turns = new Turns(1);
+  readonly #running = new Turns(MOST_AT_ONCE);
+  /** In each session one thing after another. */
+  readonly #ofSession = new Map<number, Turns>();
+  /** The last session of calls that bring none: what the next such call shares with it is not computed again. */
+  #spare: number | undefined;
+
+  constructor(engine: WebEngine, held: { weightBytes: number; scratchBytes: number }) {
+    this.#engine = engine;
+    this.#held = held;
+  }
+
+  /** Something short to do with the engine. */
+  turn<T>(work: (engine: WebEngine) => Promise<T> | T): Promise<T> {
+    return this.#turns.take(() => work(this.#engine));
+  }
+
+  /** Something long, that wants the memory of the spare session. */
+  async alone<T>(work: (engine: WebEngine) => Promise<T>): Promise<T> {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    if (spare !== undefined) await this.#free(spare);
+    return this.turn(work);
+  }
+
+  async createSession(): Promise<number> {
+    return this.#keep(await this.turn((engine) => engine.createSession()));
+  }
+
+  /** A session that goes on from where another is, once what runs there is done. */
+  forkSession(session: number): Promise<number> {
+    return this.#inSession(session, () => this.#fork(session));
+  }
+
+  /** Frees a session, once what runs there is done. */
+  freeSession(session: number): Promise<void> {
+    return this.#inSession(session, () => this.#free(session));
+  }
+
+  /** Answers a prompt as often as asked for. */
+  async generate(request: WireGenerate, emit: (event: WireEvent) => void, signal: AbortSignal): Promise<Generation[]> {
+    const askedMs = performance.now();
+    const ids = await this.#ids(request.prompt);
+    const choice = (index: number): Choice => ({ ids, request, index, askedMs, emit, signal });
+    const { session, choices } = request;
+    if (session === undefined) return this.#choose(Array.from({ length: choices }, (_, i) => choice(i)));
+    const only = choice(0);
+    return [await this.#inSession(session, () => this.#whenFree(only, () => this.#run(session, only)), signal)];
+  }
+
+  /** All choices: the first computes the prompt, the others go on from copies of it. */
+  async #choose([first, ...others]: Choice[]): Promise<Generation[]> {
+    let session: number | undefined;
+    let reportPrompt = () => {};
+    const prompt = new Promise<void>((resolve) => (reportPrompt = resolve));
+    const head = this.#whenFree(first!, async () => {
+      session = await this.#takeSpare();
+      return this.#run(session, first!, reportPrompt);
+    }).finally(reportPrompt);
+    const tail = others.map(async (choice) => {
+      await prompt;
+      return this.#whenFree(choice, async () => {
+        const own = session === undefined ? await this.createSession() : await this.#fork(session);
+        return this.#run(own, choice).finally(() => this.#free(own));
+      });
+    });
+    const settled = await Promise.allSettled([head, ...tail]);
+    if (session !== undefined) await this.#giveSpare(session);
+    return settled.map((outcome) => {
+      if (outcome.status === 'rejected') throw outcome.reason;
+      return outcome.value;
+    });
+  }
+
+  /** Does the work when there is room for one more generation. */
+  async #whenFree(choice: Choice, work: () => Promise<Generation>): Promise<Generation> {
+    try {
+      return await this.#running.take(work, choice.signal);
+    } catch (error) {
+      if (MobileMoEError.from(error).code !== 'Aborted') throw error;
+      return this.#neverBegun(choice);
+    }
+  }
+
+  async #run(session: number, choice: Choice, onPrompt: () => void = () => {}): Promise<Generation> {
+    const { ids, request, index, askedMs, emit, signal } = choice;
+    if (signal.aborted) return this.#neverBegun(choice);
+    const queuedMs = performance.now() - askedMs;
+    const seed = seedOf(choice);
+    const options = { ...request.options, seed: words(seed) };
+    const generation = await this.turn((engine) => engine.begin(session, ids, options));
+    emit({ choice: index, begun: true });
+    let text = '';
+    let firstTokenMs: number | undefined;
+    let ended: Ended;
+    try {
+      while (!signal.aborted) {
+        const step = (await this.turn((engine) => engine.step(generation))) as Step;
+        if (step === null) break;
+        if ('done' in step) continue;
+        firstTokenMs ??= performance.now() - askedMs;
+        onPrompt();
+        text += step.text ?? '';
+        emit({ choice: index, token: step });
+      }
+    } finally {
+      ended = await this.turn((engine) => engine.end(generation) as Promise<Ended>);
+    }
+    const { rest, kvBytes, heapBytes, ...facts } = ended;
+    if (rest) emit({ choice: index, rest });
+    return { ...facts, text: text + rest, seed, queuedMs, firstTokenMs, memory: { ...this.#held, kvBytes, heapBytes } };
+  }
+
+  /** What is told of a generation that was aborted while it waited. */
+  async #neverBegun(choice: Choice): Promise<Generation> {
+    return {
+      text: '',
+      finishReason: 'abort',
+      tokens: new Uint32Array(),
+      promptTokens: choice.ids.length,
+      cachedTokens: 0,
+      seed: seedOf(choice),
+      queuedMs: performance.now() - choice.askedMs,
+      firstTokenMs: undefined,
+      prefillMs: 0,
+      decodeMs: 0,
+      tokensPerSecond: 0,
+      memory: { ...this.#held, kvBytes: 0, heapBytes: await this.turn((engine) => engine.heapBytes()) },
+    };
+  }
+
+  #ids(prompt: WirePrompt): Promise<Uint32Array> | Uint32Array {
+    if ('ids' in prompt) return prompt.ids;
+    if ('text' in prompt) return this.turn((engine) => engine.tokenize(prompt.text, true, false));
+    return this.turn((engine) => engine.tokenizeChat(prompt.messages, true));
+  }
+
+  async #takeSpare(): Promise<number> {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    return spare ?? this.createSession();
+  }
+
+  async #giveSpare(session: number): Promise<void> {
+    const older = this.#spare;
+    this.#spare = session;
+    if (older !== undefined) await this.#free(older);
+  }
+
+  #inSession<T>(session: number, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const turns = this.#ofSession.get(session);
+    if (!turns) throw new MobileMoEError('Disposed', 'this session was disposed of');
+    return turns.take(work, signal);
+  }
+
+  async #fork(session: number): Promise<number> {
+    return this.#keep(await this.turn((engine) => engine.forkSession(session)));
+  }
+
+  #keep(session: number): number {
+    this.#ofSession.set(session, new Turns(1));
+    return session;
+  }
+
+  async #free(session: number): Promise<void> {
+    this.#ofSession.delete(session);
+    await this.turn((engine) => engine.freeSession(session));
+  }
+}
+
+/** Each choice has a seed of its own. */
+function seedOf({ request, index }: Choice): number {
+  return request.seed + index;
+}
+
+/** The low and the high 32 bits of an integer, in two's complement. */
+function words(integer: number): [number, number] {
+  const bits = BigInt.asUintN(64, BigInt(integer));
+  return [Number(bits & 0xffff_ffffn), Number(bits >> 32n)];
+}

@@ -1,0 +1,192 @@
+/**
+ * The OpenAI API's shapes, as far as a MobileMoE can serve them, so that what its official client gives and takes is
+ * given and taken here. What is ours beside them is marked.
+ */
+
+/** `developer` is rendered as `system`. Only text can be read. */
+export interface ChatCompletionMessageParam {
+  role: 'system' | 'developer' | 'user' | 'assistant';
+  content: string | readonly { type: 'text'; text: string }[];
+}
+
+/** What both kinds of requests take. Ranges and defaults: `GenerateOptions`. Greedy unless `temperature` says otherwise. */
+export interface CompletionParams {
+  /** A label, given back in the response; the engine has one model. */
+  model?: string;
+  /** Default: what is left of the context. */
+  max_tokens?: number | null;
+  /** How many answers. */
+  n?: number | null;
+  /** Up to any number of strings that end the answer and are not part of it. */
+  stop?: string | readonly string[] | null;
+  stream?: boolean | null;
+  /** With `include_usage`, a last chunk without choices tells the usage. */
+  stream_options?: { include_usage?: boolean } | null;
+  temperature?: number | null;
+  top_p?: number | null;
+  seed?: number | null;
+  /** Token id to what is added to its logit. */
+  logit_bias?: Readonly<Record<string, number>> | null;
+  frequency_penalty?: number | null;
+  presence_penalty?: number | null;
+  /** Ours. */
+  top_k?: number | null;
+  /** Ours. */
+  min_p?: number | null;
+  /** Ours. */
+  repetition_penalty?: number | null;
+  /** Ours: report the experts that each token took. */
+  routing?: boolean | null;
+}
+
+export interface ChatCompletionCreateParams extends CompletionParams {
+  messages: readonly ChatCompletionMessageParam[];
+  max_completion_tokens?: number | null;
+  /** Report each token's log-probability: the model's own, at temperature 1, before penalties and bias. */
+  logprobs?: boolean | null;
+  /** And so many of the likeliest tokens at its place, 0 to 20. */
+  top_logprobs?: number | null;
+}
+export type ChatCompletionCreateParamsStreaming = ChatCompletionCreateParams & { stream: true };
+export type ChatCompletionCreateParamsNonStreaming = ChatCompletionCreateParams & { stream?: false | null };
+
+export interface CompletionCreateParams extends CompletionParams {
+  /** One text or one list of token ids, or several of them, each answered `n` times. */
+  prompt: string | readonly string[] | readonly number[] | readonly (readonly number[])[];
+  /** Report each token's log-probability, and so many of the likeliest tokens at its place. */
+  logprobs?: number | null;
+}
+export type CompletionCreateParamsStreaming = CompletionCreateParams & { stream: true };
+export type CompletionCreateParamsNonStreaming = CompletionCreateParams & { stream?: false | null };
+
+export interface RequestOptions {
+  /** Aborting ends a stream within one token; a call that does not stream rejects with code "Aborted". */
+  signal?: AbortSignal;
+}
+
+export interface CompletionUsage {
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+  /** `cached_tokens`: those that the KV cache held already. */
+  prompt_tokens_details: { cached_tokens: number };
+}
+
+/** Ours. In milliseconds; what they measure: `Generation`. */
+export interface Timings {
+  queued_ms: number;
+  first_token_ms: number | undefined;
+  prefill_ms: number;
+  decode_ms: number;
+  tokens_per_second: number;
+}
+
+/** Ours. Of one token: experts by falling choice score and their weights, `[MoE layers, experts_per_token]` each. */
+export interface Routing {
+  experts: Uint32Array;
+  weights: Float32Array;
+}
+
+/** Ours: what the engine held at the end, in bytes. */
+export interface MemoryUse {
+  weight_bytes: number;
+  scratch_bytes: number;
+  kv_bytes: number;
+  heap_bytes: number;
+}
+
+/** Ours, on a finished choice. */
+export interface ChoiceFacts {
+  /** Gives the same answer again. */
+  seed: number;
+  timings: Timings;
+  memory: MemoryUse;
+}
+
+export interface TopLogprob {
+  token: string;
+  logprob: number;
+  /** In UTF-8; a character may be split over tokens. */
+  bytes: number[] | null;
+}
+export interface ChatCompletionTokenLogprob extends TopLogprob {
+  top_logprobs: TopLogprob[];
+}
+export interface ChatLogprobs {
+  content: ChatCompletionTokenLogprob[];
+  refusal: null;
+}
+
+export interface ChatCompletion {
+  id: string;
+  object: 'chat.completion';
+  /** Seconds since 1970. */
+  created: number;
+  model: string;
+  choices: ChatCompletionChoice[];
+  usage: CompletionUsage;
+}
+export interface ChatCompletionChoice extends ChoiceFacts {
+  index: number;
+  message: { role: 'assistant'; content: string; refusal: null };
+  finish_reason: 'stop' | 'length';
+  logprobs: ChatLogprobs | null;
+  /** With `routing`: of each token. */
+  routing?: Routing[];
+}
+
+export interface ChatCompletionChunk {
+  id: string;
+  object: 'chat.completion.chunk';
+  created: number;
+  model: string;
+  choices: ChatCompletionChunkChoice[];
+  /** In the last chunk, if asked for. */
+  usage?: CompletionUsage | null;
+}
+export interface ChatCompletionChunkChoice extends Partial<ChoiceFacts> {
+  index: number;
+  delta: { role?: 'assistant'; content?: string };
+  finish_reason: 'stop' | 'length' | null;
+  logprobs: ChatLogprobs | null;
+  routing?: Routing[];
+}
+
+/** `text_offset`: where each token begins in the choice's text, in UTF-16 units. */
+export interface TextLogprobs {
+  tokens: string[];
+  token_logprobs: number[];
+  top_logprobs: Record<string, number>[];
+  text_offset: number[];
+}
+export interface Completion {
+  id: string;
+  object: 'text_completion';
+  created: number;
+  model: string;
+  choices: CompletionChoice[];
+  usage: CompletionUsage;
+}
+export interface CompletionChoice extends ChoiceFacts {
+  index: number;
+  text: string;
+  finish_reason: 'stop' | 'length';
+  logprobs: TextLogprobs | null;
+  routing?: Routing[];
+}
+/** A piece of a streamed completion. `finish_reason` is `null` until the last. */
+export interface CompletionChunk {
+  id: string;
+  object: 'text_completion';
+  created: number;
+  model: string;
+  choices: CompletionChunkChoice[];
+  usage?: CompletionUsage | null;
+}
+export interface CompletionChunkChoice extends Partial<ChoiceFacts> {
+  index: number;
+  text: string;
+  finish_reason: 'stop' | 'length' | null;
+  logprobs: TextLogprobs | null;
+  routing?: Routing[];
+}

@@ -1,0 +1,265 @@
+// `chat.completions` and `completions` as the OpenAI client has them: every option does what it says, or is refused.
+
+import { strict as assert } from 'node:assert';
+
+import { load } from './engine.mjs';
+import { browserTest } from './harness.mjs';
+
+const TIMEOUT_MS = 600_000;
+const MESSAGES = [{ role: 'system', content: 'Be brief.' }, { role: 'user', content: 'Name one JVM language.' }];
+
+browserTest('completions', { timeoutMs: TIMEOUT_MS }, async ({ page }, t) => {
+  const facts = await load(page, 'synthetic-tiny');
+  await page.evaluate((messages) => {
+    window.messages = messages;
+    /** A whole answer, and what the same request streams. */
+    window.both = async (params) => {
+      const { completions } = window.engine.chat;
+      const whole = await completions.create(params);
+      const chunks = [];
+      for await (const chunk of await completions.create({ ...params, stream: true, stream_options: { include_usage: true } })) {
+        chunks.push(chunk);
+      }
+      return { whole, chunks };
+    };
+  }, MESSAGES);
+  const chat = (params, options) => page.evaluate(
+    ({ params, options }) => window.engine.chat.completions.create({ messages: window.messages, ...params }, options),
+    { params, options },
+  );
+  const failure = (create, params) => page.evaluate(
+    ({ create, params }) => {
+      const { engine } = window;
+      return window.failure((create === 'chat' ? engine.chat.completions : engine.completions).create(params));
+    },
+    { create, params },
+  );
+
+  await t.test('a whole answer and a streamed one are the same, shaped as OpenAI shapes them', async () => {
+    const { whole, chunks } = await page.evaluate(() => window.both({ messages: window.messages, max_tokens: 12, model: 'any' }));
+    const native = await page.evaluate(async () => {
+      const { tokens, text } = await window.engine.generate(window.messages, { maxTokens: 12 }).result;
+      return { tokens: [...tokens], text, prompt: await window.engine.countTokens(window.messages) };
+    });
+    const [choice] = whole.choices;
+    assert.equal(whole.object, 'chat.completion');
+    assert.equal(whole.model, 'any');
+    assert.deepEqual(choice.message, { role: 'assistant', content: native.text, refusal: null });
+    assert.deepEqual([choice.index, choice.finish_reason, choice.logprobs], [0, 'length', null]);
+    assert.deepEqual(
+      [whole.usage.prompt_tokens, whole.usage.completion_tokens, whole.usage.total_tokens],
+      [native.prompt, 12, native.prompt + 12],
+    );
+    assert.ok(choice.timings.prefill_ms > 0 && choice.timings.decode_ms > 0 && choice.timings.tokens_per_second > 0);
+    assert.equal(choice.memory.weight_bytes, facts.weightBytes);
+    assert.ok(choice.memory.kv_bytes >= 256 * facts.kvBytesPerToken && choice.memory.heap_bytes > 0);
+
+    assert.ok(chunks.every(({ id, object }) => object === 'chat.completion.chunk' && id === chunks[0].id));
+    assert.deepEqual(chunks[0].choices[0].delta, { role: 'assistant', content: '' });
+    const usage = chunks.pop();
+    assert.deepEqual(usage.choices, []);
+    assert.deepEqual(usage.usage, { ...whole.usage, prompt_tokens_details: { cached_tokens: native.prompt - 1 } });
+    assert.ok(chunks.every(({ usage }) => usage === null));
+    assert.equal(chunks.map(({ choices: [{ delta }] }) => delta.content ?? '').join(''), native.text);
+    assert.deepEqual(chunks.map(({ choices: [{ finish_reason }] }) => finish_reason).filter(Boolean), ['length']);
+    assert.equal(chunks.at(-1).choices[0].finish_reason, 'length');
+
+    const lines = await page.evaluate(async () => {
+      const stream = await window.engine.completions.create({ prompt: 'Once', max_tokens: 5, stream: true });
+      return (await new Response(stream.toReadableStream()).text()).trim().split('\n').map((line) => JSON.parse(line));
+    });
+    const text = await page.evaluate(() => window.engine.completions.create({ prompt: 'Once', max_tokens: 5 }));
+    assert.equal(text.object, 'text_completion');
+    assert.equal(lines.map(({ choices: [{ text }] }) => text).join(''), text.choices[0].text);
+  });
+
+  await t.test('n answers, each with a seed of its own; several prompts', async () => {
+    const params = { temperature: 1.5, seed: -7, n: 5, max_tokens: 8 };
+    const { choices, usage } = await chat(params);
+    assert.deepEqual(choices.map(({ index }) => index), [0, 1, 2, 3, 4]);
+    assert.ok(new Set(choices.map(({ message }) => message.content)).size > 1);
+    assert.deepEqual(choices.map(({ seed }) => seed), [-7, -6, -5, -4, -3]);
+    const third = await chat({ ...params, n: 1, seed: -5 });
+    assert.equal(third.choices[0].message.content, choices[2].message.content);
+    assert.equal(usage.completion_tokens, 40);
+    const prompts = await page.evaluate(async () => {
+      const create = (params) => window.engine.completions.create({ max_tokens: 4, ...params });
+      const { choices } = await create({ prompt: ['One', 'Two'], n: 2 });
+      const alone = [await create({ prompt: 'One' }), await create({ prompt: 'Two' })];
+      return [choices.map(({ text }) => text), alone.map(({ choices: [{ text }] }) => text)];
+    });
+    assert.deepEqual(prompts[0], [prompts[1][0], prompts[1][0], prompts[1][1], prompts[1][1]]);
+  });
+
+  await t.test('log-probabilities are the model’s own', async () => {
+    const { choice, score, softmax } = await page.evaluate(async () => {
+      const { engine, messages } = window;
+      const { choices: [choice] } = await engine.chat.completions.create({
+        messages, max_tokens: 6, temperature: 1.3, seed: 5, logprobs: true, top_logprobs: 20, frequency_penalty: 1, logit_bias: { 40: 3 },
+      });
+      const prompt = await engine.tokenizeChat(messages);
+      const { tokens } = await engine.generate(messages, { maxTokens: 6, temperature: 1.3, seed: 5, frequencyPenalty: 1, logitBias: { 40: 3 } }).result;
+      const { logprobs } = await engine.score(prompt, tokens);
+      // The first token's distribution, from its logits.
+      const { logits } = await engine.logits(prompt);
+      const total = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0));
+      const softmax = [...logits].map((logit) => logit - total).sort((a, b) => b - a).slice(0, 20);
+      return { choice, score: [...logprobs], softmax };
+    });
+    const { content } = choice.logprobs;
+    assert.equal(content.length, 6);
+    content.forEach(({ logprob, token, bytes, top_logprobs: top }, i) => {
+      assert.ok(Math.abs(logprob - score[i]) < 1e-3, `token ${i}: ${logprob}, scored ${score[i]}`);
+      const text = new TextDecoder().decode(Uint8Array.from(bytes));
+      assert.ok(token === text || (text.includes('\ufffd') && token.startsWith('bytes:\\x')), token);
+      assert.equal(top.length, 20);
+      assert.ok(top.every((other, j) => j === 0 || other.logprob <= top[j - 1].logprob));
+      const sum = top.reduce((sum, { logprob }) => sum + Math.exp(logprob), 0);
+      assert.ok(sum > 0 && sum <= 1 + 1e-5);
+    });
+    content[0].top_logprobs.forEach(({ logprob }, i) => assert.ok(Math.abs(logprob - softmax[i]) < 1e-3));
+    const bytes = content.flatMap(({ bytes }) => bytes);
+    assert.equal(new TextDecoder().decode(Uint8Array.from(bytes)), choice.message.content);
+
+    const text = await page.evaluate(() => window.engine.completions.create({ prompt: 'Once', max_tokens: 5, logprobs: 2 }));
+    const { tokens, token_logprobs, top_logprobs, text_offset } = text.choices[0].logprobs;
+    assert.deepEqual([tokens.length, token_logprobs.length, top_logprobs.length, text_offset[0]], [5, 5, 5, 0]);
+    assert.ok(top_logprobs.every((top, i) => Object.keys(top).length === 2 && Math.abs(top[tokens[i]] - token_logprobs[i]) < 1e-6));
+  });
+
+  await t.test('penalties and bias choose what a computation on the CPU chooses', async () => {
+    for (const options of [
+      { frequencyPenalty: 1.5, presencePenalty: 0.7 },
+      { repetitionPenalty: 1.8 },
+      { repetitionPenalty: 0.6, frequencyPenalty: -0.5, logitBias: { 100: 4, 200: -100, 7: 2.5 } },
+    ]) {
+      const { found, expected, plain } = await page.evaluate(async (options) => {
+        const { frequencyPenalty = 0, presencePenalty = 0, repetitionPenalty = 1, logitBias = {} } = options;
+        const { engine } = window;
+        const prompt = [3, 141, 59, 26];
+        const expected = [];
+        for (let i = 0; i < 10; i++) {
+          const { logits } = await engine.logits([...prompt, ...expected]);
+          const moved = [...logits].map((logit, id) => {
+            const times = expected.filter((other) => other === id).length;
+            if (times > 0 || prompt.includes(id)) logit = logit > 0 ? logit / repetitionPenalty : logit * repetitionPenalty;
+            return logit - frequencyPenalty * times - (times > 0 ? presencePenalty : 0) + (logitBias[id] ?? 0);
+          });
+          expected.push(moved.indexOf(Math.max(...moved)));
+        }
+        const tokens = async (options) => [...(await engine.generate(prompt, { maxTokens: 10, ...options }).result).tokens];
+        return { found: await tokens(options), expected, plain: await tokens({}) };
+      }, options);
+      assert.deepEqual(found, expected, JSON.stringify(options));
+      assert.notDeepEqual(found, plain, `${JSON.stringify(options)} change something`);
+    }
+  });
+
+  await t.test('a character split over tokens is streamed whole', async () => {
+    // Its bytes' tokens, forced in their order again and again: each time one is taken, the penalty puts it last.
+    const pieces = await page.evaluate(async () => {
+      const ids = [...(await window.engine.tokenize('🦙'))];
+      const logit_bias = Object.fromEntries(ids.map((id, i) => [id, 1000 - 30 * i]));
+      const pieces = [];
+      const params = { prompt: 'A llama:', max_tokens: 3 * ids.length + 1, logit_bias, frequency_penalty: 100, stream: true };
+      for await (const { choices: [{ text }] } of await window.engine.completions.create(params)) if (text) pieces.push(text);
+      return { pieces, count: ids.length };
+    });
+    assert.ok(pieces.count > 1, 'it is split');
+    assert.deepEqual(pieces.pieces, ['🦙', '🦙', '🦙', '\ufffd'], 'the last never became whole');
+  });
+
+  await t.test('stop strings, limits, seeds, filters', async () => {
+    const { message: { content: whole } } = (await chat({ max_tokens: 30 })).choices[0];
+    const stop = whole.slice(7, 11);
+    const cut = (await chat({ max_completion_tokens: 30, stop: ['never there', stop] })).choices[0];
+    assert.deepEqual([cut.message.content, cut.finish_reason], [whole.slice(0, whole.indexOf(stop)), 'stop']);
+    const hot = { temperature: 1.2, max_tokens: 8, seed: 2 ** 40 + 1 };
+    const text = async (params) => (await chat(params)).choices[0].message.content;
+    const one = await text(hot);
+    assert.equal(await text(hot), one);
+    assert.notEqual(await text({ ...hot, seed: 1 }), one, 'the high word of a seed counts');
+    for (const greedy of [{ top_k: 1 }, { top_p: 1e-6 }, { min_p: 1 }, { temperature: 0 }]) {
+      assert.equal(await text({ ...hot, ...greedy }), whole.slice(0, (await text({ max_tokens: 8 })).length), JSON.stringify(greedy));
+    }
+  });
+
+  await t.test('the experts of each token are those that scoring the text takes', async () => {
+    const { routing, trace } = await page.evaluate(async () => {
+      const { engine, messages } = window;
+      const { choices: [{ routing }] } = await engine.chat.completions.create({ messages, max_tokens: 5, routing: true });
+      const prompt = await engine.tokenizeChat(messages);
+      const { tokens } = await engine.generate(messages, { maxTokens: 5 }).result;
+      const ids = [...prompt, ...tokens.slice(0, -1)];
+      const { experts, weights } = await engine.logits(ids);
+      return {
+        routing: routing.map(({ experts, weights }) => ({ experts: [...experts], weights: [...weights] })),
+        trace: { experts: [...experts], weights: [...weights], positions: ids.length, first: prompt.length - 1 },
+      };
+    });
+    const { layers, expertsPerToken: k } = facts;
+    routing.forEach(({ experts, weights }, i) => {
+      assert.equal(experts.length, layers * k);
+      for (let layer = 0; layer < layers; layer++) {
+        const at = (layer * trace.positions + trace.first + i) * k;
+        assert.deepEqual(experts.slice(layer * k, (layer + 1) * k), trace.experts.slice(at, at + k), `token ${i}, layer ${layer}`);
+        weights.slice(layer * k, (layer + 1) * k).forEach((weight, j) => assert.ok(Math.abs(weight - trace.weights[at + j]) < 1e-3));
+      }
+    });
+  });
+
+  await t.test('an abort ends a stream within one token, and rejects a call that does not stream', async () => {
+    const { after, ended, code, name } = await page.evaluate(async () => {
+      const { engine, messages, failure } = window;
+      const params = { messages, max_tokens: 200 };
+      const stream = await engine.chat.completions.create({ ...params, stream: true, logprobs: true });
+      let tokens = 0;
+      let ended = false;
+      for await (const { choices: [{ logprobs, finish_reason }] } of stream) {
+        tokens += logprobs ? 1 : 0;
+        if (tokens === 3) stream.controller.abort();
+        ended ||= finish_reason !== null;
+      }
+      const rejected = await failure(engine.chat.completions.create(params, { signal: AbortSignal.timeout(300) }));
+      return { after: tokens - 3, ended, ...rejected };
+    });
+    assert.ok(after <= 1, `${after} tokens after the abort`);
+    assert.equal(ended, false);
+    assert.deepEqual([code, name], ['Aborted', 'AbortError']);
+  });
+
+  await t.test('what cannot be done is refused by name', async () => {
+    const messages = MESSAGES;
+    const refused = [
+      ['chat', { messages, tools: [{ type: 'function' }] }, 'Unsupported', /tools.*not trained/],
+      ['chat', { messages, audio: {} }, 'Unsupported', /audio/],
+      ['chat', { messages, reasoning_effort: 'high' }, 'Unsupported', /reasoning_effort/],
+      ['chat', { messages, topk: 3 }, 'Unsupported', /topk/],
+      ['chat', { messages, n: 0 }, 'BadOptions', /n is 0/],
+      ['chat', { messages, top_logprobs: 3 }, 'BadOptions', /logprobs: true/],
+      ['chat', { messages, logprobs: true, top_logprobs: 21 }, 'Option', /top_logprobs is 21/],
+      ['chat', { messages, max_tokens: 3, max_completion_tokens: 4 }, 'BadOptions', /3.*4/],
+      ['chat', { messages, stream_options: { include_usage: true } }, 'BadOptions', /stream: true/],
+      ['chat', { messages, seed: 0.5 }, 'Option', /seed is 0.5/],
+      ['chat', { messages, repetition_penalty: 0 }, 'Option', /repetition_penalty is 0/],
+      ['chat', { messages, frequency_penalty: 101, stream: true }, 'Option', /frequency_penalty is 101/],
+      ['chat', { messages, logit_bias: { 512: 1 } }, 'Option', /logit_bias.*512/],
+      ['chat', { messages, stop: '' }, 'EmptyStopString', /stop\[0\]/],
+      ['chat', { messages: [{ role: 'tool', content: 'x' }] }, 'Unsupported', /messages\[0\]\.role "tool"/],
+      ['chat', { messages: [{ role: 'user', content: [{ type: 'image_url' }] }] }, 'Unsupported', /image_url/],
+      ['chat', { messages: [{ role: 'user', content: 'x', name: 'me' }] }, 'Unsupported', /messages\[0\]\.name/],
+      ['chat', { prompt: 'x' }, 'BadOptions', /messages/],
+      ['text', { prompt: 'x', best_of: 2 }, 'Unsupported', /best_of/],
+      ['text', { prompt: 'x', echo: true }, 'Unsupported', /echo/],
+      ['text', { prompt: [] }, 'BadOptions', /empty/],
+    ];
+    for (const [create, params, code, message] of refused) {
+      const error = await failure(create, params);
+      assert.equal(error.code, code, `${JSON.stringify(params)}: ${error.message}`);
+      assert.match(error.message, message);
+    }
+    // What asks for nothing else, or only says who asks, is taken.
+    const harmless = { user: 'me', tools: [], tool_choice: 'none', modalities: ['text'], store: false, n: 1, response_format: { type: 'text' } };
+    assert.equal((await chat({ ...harmless, max_tokens: 1 })).usage.completion_tokens, 1);
+  });
+});
