@@ -81,7 +81,8 @@ export class Scheduler {
     const { session, choices } = request;
     if (session === undefined) return this.#choose(Array.from({ length: choices }, (_, i) => choice(i)));
     const only = choice(0);
-    return [await this.#inSession(session, () => this.#whenFree(only, () => this.#run(session, only)), signal)];
+    const inTurn = () => this.#inSession(session, () => this.#whenFree(only, () => this.#run(session, only)), signal);
+    return [await this.#unlessAborted(only, inTurn)];
   }
 
   /** All choices: the first computes the prompt, the others go on from copies of it. */
@@ -109,9 +110,14 @@ export class Scheduler {
   }
 
   /** Does the work when there is room for one more generation. */
-  async #whenFree(choice: Choice, work: () => Promise<Generation>): Promise<Generation> {
+  #whenFree(choice: Choice, work: () => Promise<Generation>): Promise<Generation> {
+    return this.#unlessAborted(choice, () => this.#running.take(work, choice.signal));
+  }
+
+  /** An abort while the choice waits is an ordinary end. */
+  async #unlessAborted(choice: Choice, waitAndWork: () => Promise<Generation>): Promise<Generation> {
     try {
-      return await this.#running.take(work, choice.signal);
+      return await waitAndWork();
     } catch (error) {
       if (MobileMoEError.from(error).code !== 'Aborted') throw error;
       return this.#neverBegun(choice);

@@ -4,11 +4,12 @@ import { Connection } from './connection.js';
 import { MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
 import { ProgressMeter } from './progress.js';
-import { tokenIds, wireOptions, wirePrompt, wireSeed } from './request.js';
+import type { WireLoadOptions } from './protocol.js';
+import { given, tokenIds, wireOptions, wirePrompt, wireSeed } from './request.js';
 import { Session, startGenerate } from './session.js';
 import { wireSource, type Source } from './source.js';
 import { GenerationStream } from './stream.js';
-import type { ChatMessage, GenerateOptions, LoadOptions, LogitsTrace, Prompt, Score } from './types.js';
+import type { Capability, ChatMessage, GenerateOptions, LoadOptions, LogitsTrace, Prompt, Score } from './types.js';
 
 /**
  * A MobileMoE checkpoint on the GPU, ready to answer. Everything heavy runs in a worker of its own. Calls run side by
@@ -53,7 +54,7 @@ export class MobileMoE {
    * "MissingFile", "MissingTensor" and others (the checkpoint), "Aborted".
    */
   static async load(source: Source, options: LoadOptions = {}): Promise<MobileMoE> {
-    const { onProgress, signal, contextLength, kv, chunkTokens } = options;
+    const { onProgress, signal } = options;
     const aborted = () => new MobileMoEError('Aborted', 'Loading was aborted.');
     if (signal?.aborted) throw aborted();
     const from = wireSource(source, options);
@@ -63,19 +64,37 @@ export class MobileMoE {
     const abort = () => connection.close(aborted());
     signal?.addEventListener('abort', abort);
     try {
-      const wire = {
-        ...(contextLength !== undefined && { contextLength }),
-        ...(kv !== undefined && { kv }),
-        ...(chunkTokens !== undefined && { chunkTokens }),
-      };
       const onEvent = meter.update.bind(meter);
-      return new MobileMoE(connection, await connection.call('load', [from, wire], { onEvent }), nameOf(source));
+      const facts = await connection.call('load', [from, wireLoad(options)], { onEvent });
+      return new MobileMoE(connection, facts, nameOf(source));
     } catch (thrown) {
       const error = MobileMoEError.from(thrown);
       connection.close(error);
       throw error;
     } finally {
       signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  /**
+   * Whether a checkpoint can run here, before anything but its `config.json` is fetched: adapter, limits, memory. The same
+   * options as for `load`.
+   *
+   * @throws MobileMoEError - what is wrong with the source, as `load` says it.
+   */
+  static async canRun(source: Source, options: Omit<LoadOptions, 'onProgress'> = {}): Promise<Capability> {
+    const { signal } = options;
+    const aborted = () => new MobileMoEError('Aborted', 'The call was aborted.');
+    if (signal?.aborted) throw aborted();
+    const from = wireSource(source, options);
+    const connection = new Connection();
+    const abort = () => connection.close(aborted());
+    signal?.addEventListener('abort', abort);
+    try {
+      return await connection.call('canRun', [from, wireLoad(options)]);
+    } finally {
+      signal?.removeEventListener('abort', abort);
+      connection.close(new MobileMoEError('Disposed', 'The call is over.'));
     }
   }
 
@@ -155,6 +174,11 @@ export class MobileMoE {
   dispose(): void {
     this.#connection.close(new MobileMoEError('Disposed', 'This engine was disposed of.'));
   }
+}
+
+function wireLoad({ contextLength, kv, chunkTokens, device }: LoadOptions): WireLoadOptions {
+  const lowPower = device?.powerPreference === 'low-power';
+  return { ...given({ contextLength, kv, chunkTokens }), lowPower };
 }
 
 /** What the responses call the model: the folder it came from. */

@@ -5,7 +5,7 @@
 import type { BenchmarkOptions, BenchmarkProgress, BenchmarkReport } from './benchmark.js';
 import type { WireError } from './errors.js';
 import type { Facts } from './facts.js';
-import type { ChatMessage, GenerateOptions, GeneratedToken, Generation, LogitsTrace, Score } from './types.js';
+import type { Capability, ChatMessage, GenerateOptions, GeneratedToken, Generation, LogitsTrace, Score } from './types.js';
 
 /** A file of a picked folder under its name in the checkpoint ("config.json"). */
 export interface NamedFile {
@@ -22,6 +22,7 @@ export interface WireLoadOptions {
   contextLength?: number;
   kv?: 'f16' | 'f32';
   chunkTokens?: number;
+  lowPower?: boolean;
 }
 
 export type WireBenchmark = Omit<BenchmarkOptions, 'onProgress' | 'signal'>;
@@ -57,6 +58,7 @@ export type WireEvent = { choice: number } & ({ begun: true } | { token: Generat
 /** Every call: its arguments, its result, and the events on the way. */
 export interface Calls {
   load: { args: [source: WireSource, options: WireLoadOptions]; result: Facts; event: WireProgress };
+  canRun: { args: [source: WireSource, options: WireLoadOptions]; result: Capability; event: never };
   generate: { args: [request: WireGenerate]; result: Generation[]; event: WireEvent };
   createSession: { args: []; result: number; event: never };
   forkSession: { args: [session: number]; result: number; event: never };

@@ -24,6 +24,59 @@ export interface LoadOptions extends SourceOptions {
   kv?: 'f16' | 'f32';
   /** Prompt tokens per pass; default: chosen by the engine for the device. */
   chunkTokens?: number;
+  device?: DeviceOptions;
+}
+
+export interface DeviceOptions {
+  /** Which GPU where there are several: the fastest (default) or the one that saves power. */
+  powerPreference?: 'high-performance' | 'low-power';
+}
+
+/** Whether a checkpoint can run here, found out from its `config.json` and the adapter. */
+export interface Capability {
+  /** Nothing that can be found out beforehand stands in the way. */
+  ok: boolean;
+  /** What does: "NoWebGpu", "NoAdapter", "AdapterLimit", "Memory"; the message says how to get past it. */
+  missing: { code: string; message: string }[];
+  /** `undefined` where there is none. */
+  adapter: AdapterFacts | undefined;
+  memory: MemoryPlan;
+}
+
+/** What the browser tells of a GPU. */
+export interface AdapterFacts {
+  name: string;
+  vendor: string;
+  architecture: string;
+  /** A software renderer: right, but slow. */
+  isFallback: boolean;
+  /** The optional features it has; none is required. */
+  features: string[];
+  /** Largest buffer, in bytes. */
+  maxBufferSize: number;
+  /** Largest part of a buffer that one kernel can see, in bytes. */
+  maxStorageBufferBindingSize: number;
+}
+
+/** What a checkpoint takes on the GPU, in bytes, and what there is. */
+export interface MemoryPlan {
+  weightBytes: number;
+  /** Activations, logits and tables. */
+  scratchBytes: number;
+  kvBytesPerToken: number;
+  /** Longest conversation that is planned for, in tokens. */
+  contextLength: number;
+  /** To begin: weights, scratch and a conversation's first 256 tokens. */
+  neededBytes: number;
+  /** With one conversation as long as `contextLength`. */
+  mostBytes: number;
+  largestBufferBytes: number;
+  largestBindingBytes: number;
+  /**
+   * The device's memory, as far as the browser tells: rounded, 8 GiB at most, Chromium only. What of it a page may use,
+   * and how much memory a GPU has, no browser tells.
+   */
+  deviceBytes: number | undefined;
 }
 
 /** What to continue: a conversation (rendered by the checkpoint's own template), a text (begin-of-text is put before it), or token ids. */

@@ -1,6 +1,7 @@
 /** The worker: owns the WASM module and the GPU device, serves the page's calls side by side. */
 import init, { WebCheckpoint, WebEngine } from '../wasm/mobilemoe_web.js';
 import type { BenchmarkProgress, BenchmarkReport } from './benchmark.js';
+import { capability, findAdapter } from './capability.js';
 import { MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
 import { Scheduler } from './generate.js';
@@ -28,9 +29,13 @@ const handlers: Handlers = {
     await init();
     const progress = throttle((bytesDone: number, bytesTotal: number) => emit({ stage: 'weights', bytesDone, bytesTotal }));
     const engine = await WebEngine.load(await checkpoint(source), options, progress, die);
-    const facts: Facts = { ...(engine.facts() as Facts), adapter: await adapterName() };
+    const facts: Facts = { ...(engine.facts() as Facts), adapter: await adapterName(options.lowPower) };
     loaded = new Scheduler(engine, { weightBytes: facts.weightBytes, scratchBytes: facts.scratchBytes });
     return facts;
+  },
+  async canRun([source, options]) {
+    await init();
+    return capability(await checkpoint(source), options);
   },
   generate: async ([request], { emit, signal }) => engine().generate(request, emit, signal),
   createSession: async () => engine().createSession(),
@@ -49,6 +54,11 @@ const handlers: Handlers = {
   },
 };
 
+/** What the browser calls the GPU; the engine's own library does not say. */
+async function adapterName(lowPower?: boolean): Promise<string> {
+  return (await findAdapter(lowPower))?.name ?? 'unnamed GPU';
+}
+
 async function checkpoint(source: WireSource): Promise<WebCheckpoint> {
   if ('web' in source) return WebCheckpoint.fromWeb(source.web);
   if ('synthetic' in source) return WebCheckpoint.synthetic(source.synthetic);
@@ -66,12 +76,6 @@ function score(engine: WebEngine, context: string | Uint32Array, continuation: s
   }
   const ids = (part: string | Uint32Array, first: boolean) => (typeof part === 'string' ? engine.tokenize(part, first, false) : part);
   return engine.score(ids(context, true), ids(continuation, false)) as Promise<Score>;
-}
-
-/** What the browser calls the GPU; the engine's own library does not say. */
-async function adapterName(): Promise<string> {
-  const info = (await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' }))?.info;
-  return info?.description || [info?.vendor, info?.architecture].filter(Boolean).join(' ') || 'unnamed GPU';
 }
 
 /** Tells the page that nothing more can be served. */

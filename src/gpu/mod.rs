@@ -57,13 +57,15 @@ impl GpuError {
     }
 }
 
-/// Buffer sizes a model needs beyond what every WebGPU device has.
+/// Buffer sizes a model needs beyond what every WebGPU device has, and which of several adapters it wants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Requirements {
     /// The largest buffer, in bytes.
     pub buffer_bytes: u64,
     /// The largest part of a buffer that one kernel sees at once, in bytes.
     pub binding_bytes: u64,
+    /// The adapter that saves power, not the fastest one.
+    pub low_power: bool,
 }
 
 /// A device and its queue.
@@ -92,7 +94,7 @@ impl Gpu {
     /// Natively `WGPU_BACKEND` and `WGPU_ADAPTER_NAME` choose among several adapters.
     pub async fn open(requirements: Requirements) -> Result<Gpu, GpuError> {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
-        let adapter = find_adapter(&instance).await?;
+        let adapter = find_adapter(&instance, requirements.low_power).await?;
         let info = adapter.get_info();
         let allowed = adapter.limits();
         let needed = wgpu::Limits {
@@ -316,8 +318,8 @@ pub struct Mapping {
     receiver: oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>,
 }
 
-/// The adapter that `WGPU_ADAPTER_NAME` names (natively), else the fastest one.
-async fn find_adapter(instance: &wgpu::Instance) -> Result<wgpu::Adapter, GpuError> {
+/// The adapter that `WGPU_ADAPTER_NAME` names (natively), else the fastest one, or the one that saves power.
+async fn find_adapter(instance: &wgpu::Instance, low_power: bool) -> Result<wgpu::Adapter, GpuError> {
     #[cfg(not(target_arch = "wasm32"))]
     if let Ok(wanted) = std::env::var("WGPU_ADAPTER_NAME") {
         let adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
@@ -328,7 +330,11 @@ async fn find_adapter(instance: &wgpu::Instance) -> Result<wgpu::Adapter, GpuErr
     }
     instance
         .request_adapter(&wgpu::RequestAdapterOptions {
-            power_preference: wgpu::PowerPreference::HighPerformance,
+            power_preference: if low_power {
+                wgpu::PowerPreference::LowPower
+            } else {
+                wgpu::PowerPreference::HighPerformance
+            },
             ..Default::default()
         })
         .await

@@ -5,7 +5,7 @@ use crate::{
     ModelConfig, Result,
     checkpoint::{Checkpoint, Repository},
     config::LayerConfig,
-    gpu::{Gpu, Pass},
+    gpu::{Gpu, Pass, Requirements},
     kernels::{
         Choice, KvFormat, LayerShape, PREFILL_TILE, Step,
         attention::Attention,
@@ -30,6 +30,8 @@ pub struct ModelOptions {
     /// Most tokens of a prompt in one submit: a long one would look to the system like a hung GPU.
     pub chunk_tokens: usize,
     pub kv: KvFormat,
+    /// On the adapter that saves power, where there are several.
+    pub low_power: bool,
 }
 
 impl Default for ModelOptions {
@@ -38,6 +40,7 @@ impl Default for ModelOptions {
             context_length: None,
             chunk_tokens: 128,
             kv: KvFormat::F16,
+            low_power: false,
         }
     }
 }
@@ -123,7 +126,11 @@ impl Model {
         let config = checkpoint.config().clone();
         let context_length = options.context_length.unwrap_or(config.max_positions);
         let plan = Plan::new(&config, context_length, options.chunk_tokens, options.kv);
-        let gpu = Gpu::open(plan.requirements).await?;
+        let requirements = Requirements {
+            low_power: options.low_power,
+            ..plan.requirements
+        };
+        let gpu = Gpu::open(requirements).await?;
         let kernels = gpu.guard("the kernels", || Kernels::new(&gpu, &config, &plan)).await?;
         let scratch = gpu.guard("activations", || Scratch::new(&gpu, &config, &plan)).await?;
         let weights = Weights::load(&gpu, &plan, checkpoint, progress).await?;

@@ -78,6 +78,7 @@ impl Plan {
             requirements: Requirements {
                 buffer_bytes: largest,
                 binding_bytes: largest,
+                low_power: false,
             },
             kinds,
         }

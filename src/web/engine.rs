@@ -93,6 +93,8 @@ struct LoadRequest {
     context_length: Option<usize>,
     kv: Option<KvFormat>,
     chunk_tokens: Option<usize>,
+    #[serde(default)]
+    low_power: bool,
 }
 
 impl LoadRequest {
@@ -102,6 +104,7 @@ impl LoadRequest {
             context_length: self.context_length,
             kv: self.kv.unwrap_or(defaults.kv),
             chunk_tokens: self.chunk_tokens.unwrap_or(defaults.chunk_tokens),
+            low_power: self.low_power,
         }
     }
 }

@@ -66,6 +66,7 @@ impl Fixture {
             kv,
             chunk_tokens,
             context_length: Some(2048),
+            ..Default::default()
         };
         block_on(Engine::load(&self.checkpoint(), &options, &mut |_, _| ())).unwrap()
     }

@@ -64,6 +64,7 @@ impl EngineArgs {
                 Kv::F16 => KvFormat::F16,
                 Kv::F32 => KvFormat::F32,
             },
+            ..Default::default()
         };
         let bar = bytes_bar("loading", checkpoint.total_bytes());
         let engine = block_on(Engine::load(checkpoint, &options, &mut |done, _| {
