@@ -1,0 +1,145 @@
+//! Trains models/pocket: a MobileMoE small enough to ship, through the paper's four stages, on a corpus this program makes.
+
+mod corpus;
+mod model;
+mod optimizer;
+mod shape;
+mod stage;
+mod state;
+mod train;
+mod vocabulary;
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+
+use crate::{
+    model::Layout,
+    shape::{POCKET, QUICK},
+    stage::STAGES,
+    state::State,
+    train::{Budget, Options, state_file, train},
+    vocabulary::Vocabulary,
+};
+
+/// Train the pocket model: pre-training, mid-training, supervised fine-tuning, quantization-aware training.
+///
+/// Stopped at any time, it goes on where it was when started again.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// All stages in a few minutes at a tiny size: a test of the pipeline
+    #[arg(long)]
+    quick: bool,
+    /// Where states and logs are kept [default: ~/.cache/mobilemoe-web/training/pocket, or quick]
+    #[arg(long)]
+    run_dir: Option<PathBuf>,
+    /// Minutes of each stage, or of all together
+    #[arg(long, value_delimiter = ',', default_value = "90")]
+    minutes: Vec<f64>,
+    /// Steps of each stage instead: then a run does not depend on the machine's speed
+    #[arg(long, value_delimiter = ',')]
+    steps: Option<Vec<u64>>,
+    /// Highest learning rate
+    #[arg(long, default_value_t = 4e-3)]
+    rate: f32,
+    /// Tokens of a step, on each thread
+    #[arg(long, default_value_t = 1536)]
+    batch_tokens: usize,
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show texts of the corpus
+    Corpus {
+        #[arg(long, default_value_t = 10)]
+        count: usize,
+    },
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        None => run(&arguments),
+        Some(Command::Corpus { count }) => {
+            show_corpus(count, arguments.seed);
+            Ok(())
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let (shape, name) = if arguments.quick { (QUICK, "quick") } else { (POCKET, "pocket") };
+    let dir = match &arguments.run_dir {
+        Some(dir) => dir.clone(),
+        None => default_dir(name)?,
+    };
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let layout = Layout::new(shape.config(false));
+    let vocabulary = vocabulary(&dir, shape.vocab, arguments.seed)?;
+    let state = match State::load(&state_file(&dir), &layout, shape)? {
+        Some(state) => state,
+        None => State::new(&layout, shape, arguments.seed),
+    };
+    let options = Options {
+        dir,
+        budgets: budgets(arguments)?,
+        rate: arguments.rate,
+        batch_tokens: arguments.batch_tokens,
+        threads: arguments.threads,
+        held_out_tokens: if arguments.quick { 4_000 } else { 30_000 },
+    };
+    train(&layout, &vocabulary, state, &options)?;
+    Ok(())
+}
+
+fn budgets(arguments: &Arguments) -> Result<[Budget; STAGES.len()]> {
+    const COUNT: usize = STAGES.len();
+    if let Some(steps) = &arguments.steps {
+        ensure!(steps.len() == COUNT, "--steps wants {COUNT} numbers, one a stage");
+        return Ok(std::array::from_fn(|i| Budget::Steps(steps[i])));
+    }
+    let minutes = &arguments.minutes;
+    ensure!(
+        minutes.len() == COUNT || minutes.len() == 1,
+        "--minutes wants one number, or {COUNT}: one a stage"
+    );
+    Ok(std::array::from_fn(|i| {
+        Budget::Minutes(minutes.get(i).filter(|_| minutes.len() > 1).copied().unwrap_or(minutes[0] * STAGES[i].share))
+    }))
+}
+
+fn default_dir(name: &str) -> Result<PathBuf> {
+    let home = std::env::var_os("HOME").context("HOME is not set: give --run-dir")?;
+    Ok(PathBuf::from(home).join(".cache/mobilemoe-web/training").join(name))
+}
+
+/// The run's vocabulary, learned when it first starts.
+fn vocabulary(dir: &std::path::Path, size: usize, seed: u64) -> Result<Vocabulary> {
+    const FILES: [&str; 3] = ["tokenizer.json", "tokenizer_config.json", "generation_config.json"];
+    if FILES.iter().all(|file| dir.join(file).exists()) {
+        let read = |file: &'static str| Ok((file, fs::read_to_string(dir.join(file))?));
+        return Vocabulary::open(FILES.into_iter().map(read).collect::<Result<_>>()?);
+    }
+    let vocabulary = Vocabulary::learn(size, seed)?;
+    for (file, content) in &vocabulary.files {
+        fs::write(dir.join(file), content)?;
+    }
+    Ok(vocabulary)
+}
+
+fn show_corpus(count: usize, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    for _ in 0..count {
+        println!("{}\n", corpus::story(&mut random, corpus::Split::Train));
+        for turn in corpus::short_conversation(&mut random, corpus::Split::Train, true) {
+            println!("> {}\n{}\n", turn.question, turn.answer);
+        }
+    }
+}
