@@ -1,8 +1,11 @@
 //! Trains models/pocket: a MobileMoE small enough to ship, through the paper's four stages, on a corpus this program makes.
 
 mod corpus;
+mod export;
+mod measure;
 mod model;
 mod optimizer;
+mod plot;
 mod shape;
 mod stage;
 mod state;
@@ -15,6 +18,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 
 use crate::{
+    measure::Subject,
     model::Layout,
     shape::{POCKET, QUICK},
     stage::STAGES,
@@ -36,6 +40,9 @@ struct Arguments {
     /// Where states and logs are kept [default: ~/.cache/mobilemoe-web/training/pocket, or quick]
     #[arg(long)]
     run_dir: Option<PathBuf>,
+    /// Where the checkpoint goes [default: models/pocket, or RUN_DIR/model if quick]
+    #[arg(long)]
+    out: Option<PathBuf>,
     /// Minutes of each stage, or of all together
     #[arg(long, value_delimiter = ',', default_value = "90")]
     minutes: Vec<f64>,
@@ -61,21 +68,76 @@ enum Command {
         #[arg(long, default_value_t = 10)]
         count: usize,
     },
+    /// Write a checkpoint of a state that training left in its directory: `state`, or `after-STAGE`
+    Export {
+        state: PathBuf,
+        out: PathBuf,
+        /// BF16 instead of INT4
+        #[arg(long)]
+        bf16: bool,
+    },
+    /// Measure a checkpoint on held-out texts through the engine; prints Markdown
+    Measure {
+        #[arg(default_value = "models/pocket")]
+        checkpoint: PathBuf,
+        /// Questions of each skill
+        #[arg(long, default_value_t = 50)]
+        questions: usize,
+        /// Wrong answers of each skill to show
+        #[arg(long, default_value_t = 0)]
+        wrong: usize,
+        /// Stories at temperature 0.7
+        #[arg(long, default_value_t = 20)]
+        stories: u64,
+        /// Conversations to measure perplexity and the experts' use on
+        #[arg(long, default_value_t = 100)]
+        conversations: usize,
+    },
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    match arguments.command {
+    match &arguments.command {
         None => run(&arguments),
         Some(Command::Corpus { count }) => {
-            show_corpus(count, arguments.seed);
+            show_corpus(*count, arguments.seed);
+            Ok(())
+        }
+        Some(Command::Export { state, out, bf16 }) => {
+            let shape = State::shape(state)?;
+            let layout = Layout::new(shape.config(false));
+            let dir = state.parent().context("a state lies in a run's directory")?;
+            let vocabulary = vocabulary(dir, shape.vocab, arguments.seed)?;
+            let weights = State::load(state, &layout, shape)?.context("no such state")?.weights;
+            export::write(out, &export::files(&layout, shape, &vocabulary, &weights, !bf16))
+        }
+        Some(Command::Measure {
+            checkpoint,
+            questions,
+            wrong,
+            stories,
+            conversations,
+        }) => {
+            let mut subject = Subject::open(checkpoint)?;
+            println!("On {}.\n", subject.adapter());
+            if *conversations > 0 {
+                println!("{}", subject.held_out(*conversations)?);
+            }
+            if *questions > 0 {
+                println!("{}", subject.quiz(*questions, *wrong)?);
+            }
+            println!("{}", subject.stories(*stories, 0.7)?);
             Ok(())
         }
     }
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let (shape, name) = if arguments.quick { (QUICK, "quick") } else { (POCKET, "pocket") };
+    let (shape, name) = if arguments.quick {
+        (QUICK, "quick")
+    } else {
+        (POCKET, "pocket")
+    };
     let dir = match &arguments.run_dir {
         Some(dir) => dir.clone(),
         None => default_dir(name)?,
@@ -95,7 +157,24 @@ fn run(arguments: &Arguments) -> Result<()> {
         threads: arguments.threads,
         held_out_tokens: if arguments.quick { 4_000 } else { 30_000 },
     };
-    train(&layout, &vocabulary, state, &options)?;
+    let state = train(&layout, &vocabulary, state, &options)?;
+
+    let out = arguments.out.clone().unwrap_or_else(|| match arguments.quick {
+        true => options.dir.join("model"),
+        false => PathBuf::from("models/pocket"),
+    });
+    export::write(&out, &export::files(&layout, shape, &vocabulary, &state.weights, true))?;
+    let logs: Vec<_> = STAGES
+        .iter()
+        .map(|stage| {
+            Ok((
+                stage.name,
+                train::read_log(&options.dir.join(format!("{}.jsonl", stage.name)))?,
+            ))
+        })
+        .collect::<Result<_>>()?;
+    fs::write(out.join("loss.svg"), plot::loss_plot(&logs))?;
+    println!("{}: done", out.display());
     Ok(())
 }
 
@@ -111,7 +190,13 @@ fn budgets(arguments: &Arguments) -> Result<[Budget; STAGES.len()]> {
         "--minutes wants one number, or {COUNT}: one a stage"
     );
     Ok(std::array::from_fn(|i| {
-        Budget::Minutes(minutes.get(i).filter(|_| minutes.len() > 1).copied().unwrap_or(minutes[0] * STAGES[i].share))
+        Budget::Minutes(
+            minutes
+                .get(i)
+                .filter(|_| minutes.len() > 1)
+                .copied()
+                .unwrap_or(minutes[0] * STAGES[i].share),
+        )
     }))
 }
 

@@ -36,14 +36,22 @@ impl AdamW {
     /// experts' bias, which has no gradient, stays.
     pub fn step(&mut self, layout: &Layout, weights: &mut [f32], gradients: &[f32], rate: f32, threads: usize) -> f32 {
         self.steps += 1;
-        let norm = gradients.chunks(1 << 16).map(|part| f64::from(crate::model::dot(part, part))).sum::<f64>().sqrt() as f32;
+        let norm = gradients
+            .chunks(1 << 16)
+            .map(|part| f64::from(crate::model::dot(part, part)))
+            .sum::<f64>()
+            .sqrt() as f32;
         let clip = (MAX_NORM / (norm + 1e-6)).min(1.0);
         let steps = self.steps.min(1 << 20) as i32;
         let rate_mean = rate / (1.0 - BETA1.powi(steps));
         let inverse_square = 1.0 / (1.0 - BETA2.powi(steps));
         let decay_of = |i: usize| {
             let (parameter, _) = &layout.parameters[i];
-            if parameter.kind == ParameterKind::Vector { 0.0 } else { rate * WEIGHT_DECAY }
+            if parameter.kind == ParameterKind::Vector {
+                0.0
+            } else {
+                rate * WEIGHT_DECAY
+            }
         };
         // Parameters in order; each thread takes every n-th piece.
         let mut pieces: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
@@ -92,7 +100,9 @@ pub fn quantized(layout: &Layout, weights: &[f32], threads: usize) -> Vec<f32> {
         (values, rest) = rest.split_at_mut(range.len());
         match parameter.kind {
             ParameterKind::Router => {}
-            ParameterKind::Vector => values.iter_mut().for_each(|value| *value = bf16::from_f32(*value).to_f32()),
+            ParameterKind::Vector => values
+                .iter_mut()
+                .for_each(|value| *value = bf16::from_f32(*value).to_f32()),
             ParameterKind::Linear | ParameterKind::Experts => {
                 for part in values.chunks_mut(GROUP << 10) {
                     parts[count % threads].push(part);
@@ -103,7 +113,12 @@ pub fn quantized(layout: &Layout, weights: &[f32], threads: usize) -> Vec<f32> {
     }
     std::thread::scope(|scope| {
         for parts in parts {
-            scope.spawn(|| parts.into_iter().flat_map(|part| part.as_chunks_mut().0).for_each(round_to_int4));
+            scope.spawn(|| {
+                parts
+                    .into_iter()
+                    .flat_map(|part| part.as_chunks_mut().0)
+                    .for_each(round_to_int4)
+            });
         }
     });
     out

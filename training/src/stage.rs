@@ -50,7 +50,12 @@ pub const STAGES: [Stage; 4] = [
     Stage {
         name: "midtrain",
         context: crate::shape::CONTEXT,
-        mixture: &[(Source::Story, 15), (Source::Statements, 15), (Source::Chat, 67), (Source::LongChat, 3)],
+        mixture: &[
+            (Source::Story, 15),
+            (Source::Statements, 15),
+            (Source::Chat, 67),
+            (Source::LongChat, 3),
+        ],
         rate: (0.6, 0.35),
         quantized: false,
         share: 0.22,
@@ -107,7 +112,11 @@ impl Stage {
             let source = drawn.map_or(Source::Story, |(source, _)| *source);
             let document = source.draw(&mut random, vocabulary);
             // One token more than is read: the last is only predicted.
-            let len = document.ids.len().min(self.context + 1).min(tokens - batch.tokens.len() + 1);
+            let len = document
+                .ids
+                .len()
+                .min(self.context + 1)
+                .min(tokens - batch.tokens.len() + 1);
             batch.push(&document.ids[..len], &document.learned[..len]);
         }
         batch

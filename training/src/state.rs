@@ -26,6 +26,9 @@ pub struct Position {
     pub stage: usize,
     /// Steps done in it.
     pub step: u64,
+    /// Tokens read in it.
+    #[serde(default)]
+    pub tokens: u64,
     /// Time spent in it.
     pub seconds: f64,
     pub optimizer_steps: u64,
@@ -39,6 +42,7 @@ impl State {
                 seed,
                 stage: 0,
                 step: 0,
+                tokens: 0,
                 seconds: 0.0,
                 optimizer_steps: 0,
             },
@@ -63,20 +67,35 @@ impl State {
         fs::rename(&new, path).with_context(|| format!("cannot write {}", path.display()))
     }
 
+    /// The shape of the model in a file.
+    pub fn shape(path: &Path) -> Result<Shape> {
+        let mut line = String::new();
+        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        BufReader::new(file).read_line(&mut line)?;
+        let position: Position = serde_json::from_str(&line).with_context(|| not_a_state(path))?;
+        Ok(position.shape)
+    }
+
     /// `None` if there is no such file.
     pub fn load(path: &Path, layout: &Layout, shape: Shape) -> Result<Option<State>> {
         if !path.exists() {
             return Ok(None);
         }
-        let bad = || format!("{} is no state of this training", path.display());
+        let bad = || not_a_state(path);
         let mut file = BufReader::new(File::open(path)?);
         let mut line = String::new();
         file.read_line(&mut line)?;
         let position: Position = serde_json::from_str(&line).with_context(bad)?;
-        ensure!(position.shape == shape, "{}: it is of another shape: {:?}", bad(), position.shape);
+        ensure!(
+            position.shape == shape,
+            "{}: it is of another shape: {:?}",
+            bad(),
+            position.shape
+        );
         let mut values = || {
             let mut values = vec![0f32; layout.len];
-            file.read_exact(bytemuck::cast_slice_mut(&mut values)).with_context(bad)?;
+            file.read_exact(bytemuck::cast_slice_mut(&mut values))
+                .with_context(bad)?;
             anyhow::Ok(values)
         };
         let (weights, mean, square) = (values()?, values()?, values()?);
@@ -89,4 +108,8 @@ impl State {
             optimizer,
         }))
     }
+}
+
+fn not_a_state(path: &Path) -> String {
+    format!("{} is no state of this training", path.display())
 }

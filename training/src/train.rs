@@ -92,7 +92,7 @@ pub fn train(layout: &Layout, vocabulary: &Vocabulary, mut state: State, options
         let result = StageResult {
             stage: stage.name.into(),
             steps: state.position.step,
-            tokens: state.position.step * (options.batch_tokens * options.threads) as u64,
+            tokens: state.position.tokens,
             minutes: state.position.seconds / 60.0,
             perplexity: perplexities(layout, vocabulary, &state.weights, stage.quantized, options),
         };
@@ -100,7 +100,7 @@ pub fn train(layout: &Layout, vocabulary: &Vocabulary, mut state: State, options
         append(&options.dir.join("stages.jsonl"), &result)?;
         state.save(&options.dir.join(format!("after-{}", stage.name)))?;
         state.position.stage += 1;
-        (state.position.step, state.position.seconds) = (0, 0.0);
+        (state.position.step, state.position.tokens, state.position.seconds) = (0, 0, 0.0);
         state.save(&state_file(&options.dir))?;
     }
     Ok(state)
@@ -116,7 +116,9 @@ fn run_stage(
     let log = options.dir.join(format!("{}.jsonl", stage.name));
     forget_after(&log, state.position.step)?;
     let budget = options.budgets[state.position.stage];
-    let mut workers: Vec<Worker> = (0..options.threads).map(|_| Worker::new(layout, stage.quantized)).collect();
+    let mut workers: Vec<Worker> = (0..options.threads)
+        .map(|_| Worker::new(layout, stage.quantized))
+        .collect();
     let seconds_before = state.position.seconds;
     let begin = Instant::now();
     let mut saved = Instant::now();
@@ -141,10 +143,13 @@ fn run_stage(
             stage.batch(vocabulary, seed.wrapping_add(worker as u64), options.batch_tokens)
         });
         let sum = &workers[0].gradients;
-        let norm = state.optimizer.step(layout, &mut state.weights, sum, rate, options.threads);
+        let norm = state
+            .optimizer
+            .step(layout, &mut state.weights, sum, rate, options.threads);
         balance(layout, &mut state.weights, &outcome, BIAS_RATE * relative);
 
         state.position.step += 1;
+        state.position.tokens += (options.batch_tokens * options.threads) as u64;
         state.position.seconds = seconds_before + begin.elapsed().as_secs_f64();
         since.0.add(&outcome);
         since.2 += 1;
@@ -214,7 +219,9 @@ fn gradients(workers: &mut [Worker], weights: &[f32], batch: impl Fn(usize) -> B
         for worker in workers.iter_mut() {
             scope.spawn(move || {
                 worker.gradients.fill(0.0);
-                worker.outcome = worker.pass.gradients(weights, &worker.batch, scale, &mut worker.gradients);
+                worker.outcome = worker
+                    .pass
+                    .gradients(weights, &worker.batch, scale, &mut worker.gradients);
             });
         }
     });
@@ -222,7 +229,11 @@ fn gradients(workers: &mut [Worker], weights: &[f32], batch: impl Fn(usize) -> B
     workers.iter().for_each(|worker| outcome.add(&worker.outcome));
     let (first, others) = workers.split_at_mut(1);
     for other in others {
-        first[0].gradients.iter_mut().zip(&other.gradients).for_each(|(sum, gradient)| *sum += gradient);
+        first[0]
+            .gradients
+            .iter_mut()
+            .zip(&other.gradients)
+            .for_each(|(sum, gradient)| *sum += gradient);
     }
     outcome
 }
@@ -255,7 +266,11 @@ pub fn perplexities(
     int4: bool,
     options: &Options,
 ) -> [f64; HELD_OUT.len()] {
-    let stored = if int4 { quantized(layout, weights, options.threads) } else { weights.to_vec() };
+    let stored = if int4 {
+        quantized(layout, weights, options.threads)
+    } else {
+        weights.to_vec()
+    };
     std::array::from_fn(|kind| {
         let batches = held_out(kind, vocabulary, options.held_out_tokens);
         let mut passes: Vec<Outcome> = Vec::new();

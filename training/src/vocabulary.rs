@@ -77,8 +77,12 @@ pub struct Document {
 impl Vocabulary {
     /// Learns a vocabulary of `size` tokens, specials included.
     pub fn learn(size: usize, seed: u64) -> Result<Vocabulary> {
-        let split = SplitAt::new(SplitPattern::Regex(SPLIT.into()), SplitDelimiterBehavior::Isolated, false)
-            .map_err(anyhow::Error::from_boxed)?;
+        let split = SplitAt::new(
+            SplitPattern::Regex(SPLIT.into()),
+            SplitDelimiterBehavior::Isolated,
+            false,
+        )
+        .map_err(anyhow::Error::from_boxed)?;
         let bytes = ByteLevel::new(false, true, false);
         let mut random = Rng::with_seed(seed);
         let texts = (0..TEXTS).map(|i| match i % 3 {
@@ -86,7 +90,9 @@ impl Vocabulary {
             1 => corpus::statements(&mut random, Split::Train),
             _ => {
                 let chat = corpus::short_conversation(&mut random, Split::Train, true);
-                chat.iter().map(|turn| format!("user\n\n{}assistant\n\n{}\n\n", turn.question, turn.answer)).collect()
+                chat.iter()
+                    .map(|turn| format!("user\n\n{}assistant\n\n{}\n\n", turn.question, turn.answer))
+                    .collect()
             }
         });
         let mut trainer = BpeTrainer::builder()
@@ -106,7 +112,10 @@ impl Vocabulary {
         let mut model = BPE::default();
         trainer.train(&mut model).map_err(anyhow::Error::from_boxed)?;
         let model = serde_json::to_value(&model)?;
-        let learned = model["vocab"].as_object().context("a BPE model has a vocabulary")?.len();
+        let learned = model["vocab"]
+            .as_object()
+            .context("a BPE model has a vocabulary")?
+            .len();
         anyhow::ensure!(
             learned + SPECIALS.len() == size,
             "the corpus yields {learned} tokens, too few for a vocabulary of {size}"
@@ -121,13 +130,24 @@ impl Vocabulary {
             repository.insert(*file, content.as_bytes());
         }
         let text = block_on(Text::open(&repository))?;
-        let specials = text.tokenizer.token_to_id(SPECIALS[0]).context("a begin-of-text token")?;
+        Ok(Vocabulary {
+            files,
+            ..Self::of(text)?
+        })
+    }
+
+    /// Of a checkpoint that is there already.
+    pub fn of(text: Text) -> Result<Vocabulary> {
+        let specials = text
+            .tokenizer
+            .token_to_id(SPECIALS[0])
+            .context("a begin-of-text token")?;
         let encode = |word: &str| text.tokenizer.encode(word, false, false);
         Ok(Vocabulary {
             roles: [encode("user")?, encode("assistant")?],
             blank_line: encode("\n\n")?,
             specials,
-            files,
+            files: Vec::new(),
             text,
         })
     }
@@ -137,7 +157,10 @@ impl Vocabulary {
     }
 
     fn encode(&self, text: &str) -> Vec<u32> {
-        self.text.tokenizer.encode(text, false, false).expect("text of this program's own")
+        self.text
+            .tokenizer
+            .encode(text, false, false)
+            .expect("text of this program's own")
     }
 
     /// A plain text between the tokens that begin and end one. All of it is learned.
@@ -279,7 +302,11 @@ mod tests {
             assert!(document.learned[prompt.len()..].iter().all(|&learned| learned));
             assert!(!document.learned[prompt.len() - 1]);
             assert_eq!(document.ids.last(), Some(&vocabulary.special(EOT)));
-            let answer = vocabulary.text.tokenizer.decode(&document.ids[prompt.len()..], true).unwrap();
+            let answer = vocabulary
+                .text
+                .tokenizer
+                .decode(&document.ids[prompt.len()..], true)
+                .unwrap();
             assert_eq!(answer, chat.last().unwrap().answer);
         }
     }

@@ -11,7 +11,6 @@ use super::{
 /// A question and its answer.
 #[derive(Debug, Clone)]
 pub struct Turn {
-    pub skill: Skill,
     pub question: String,
     pub answer: String,
     pub rule: Rule,
@@ -33,11 +32,19 @@ fn told(random: &mut Rng) -> Told {
     match random.u32(..8) {
         0..4 => {
             let name = name(random, None);
-            let statement = pick(random, &["My name is {}.", "I am {}.", "Hello, I am {}.", "Hi! My name is {}."]);
+            let statement = pick(
+                random,
+                &["My name is {}.", "I am {}.", "Hello, I am {}.", "Hi! My name is {}."],
+            );
             Told {
                 statement: statement.replace("{}", &name),
                 reply: format!("Nice to meet you, {name}!"),
-                questions: &["What is my name?", "Do you know my name?", "Who am I?", "Do you remember my name?"],
+                questions: &[
+                    "What is my name?",
+                    "Do you know my name?",
+                    "Who am I?",
+                    "Do you remember my name?",
+                ],
                 answer: format!("Your name is {name}."),
                 unknown: "You have not told me your name.",
             }
@@ -91,7 +98,6 @@ fn told(random: &mut Rng) -> Told {
 impl Told {
     fn tell(&self) -> Turn {
         Turn {
-            skill: Skill::Memory,
             question: self.statement.clone(),
             answer: self.reply.clone(),
             rule: Rule::Exactly(self.reply.clone()),
@@ -100,7 +106,6 @@ impl Told {
 
     fn ask(&self, random: &mut Rng, answer: &str) -> Turn {
         Turn {
-            skill: Skill::Memory,
             question: pick(random, self.questions).to_string(),
             answer: answer.to_string(),
             rule: Rule::Exactly(answer.to_string()),
@@ -135,7 +140,6 @@ fn story_and_question(random: &mut Rng, split: Split) -> Chat {
         return vec![story];
     }
     let thanks = Turn {
-        skill: Skill::Manners,
         question: pick(random, &["Thank you!", "Thanks!", "Thank you"]).to_string(),
         answer: "You are welcome!".to_string(),
         rule: Rule::Exactly("You are welcome!".to_string()),

@@ -11,7 +11,7 @@ mod words;
 
 use fastrand::Rng;
 
-pub use chat::{Chat, Turn, conversation, long_conversation, short_conversation};
+pub use chat::{Turn, conversation, long_conversation, short_conversation};
 pub use rule::Rule;
 pub use skills::{SKILLS, Skill};
 pub use story::Cast;
@@ -88,7 +88,9 @@ fn name(random: &mut Rng, female: Option<bool>) -> String {
 
 fn capital(word: &str) -> String {
     let mut characters = word.chars();
-    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+    characters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
 
 /// "a owl" -> "an owl".

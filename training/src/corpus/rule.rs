@@ -29,8 +29,15 @@ fn is_story(text: &str) -> bool {
     let Some(body) = text.trim().strip_suffix("The end.") else {
         return false;
     };
-    let sentences: Vec<&str> = body.split_inclusive(['.', '!', '?']).map(str::trim).filter(|s| s.len() > 1).collect();
-    let repeats = sentences.iter().enumerate().any(|(i, sentence)| sentences[..i].contains(sentence));
+    let sentences: Vec<&str> = body
+        .split_inclusive(['.', '!', '?'])
+        .map(str::trim)
+        .filter(|s| s.len() > 1)
+        .collect();
+    let repeats = sentences
+        .iter()
+        .enumerate()
+        .any(|(i, sentence)| sentences[..i].contains(sentence));
     sentences.len() >= FEWEST_SENTENCES && !repeats && !body.contains("The end")
 }
 
@@ -39,7 +46,10 @@ fn says(text: &str, words: &str) -> bool {
     text.match_indices(words).any(|(at, _)| {
         let before = text[..at].chars().next_back();
         let after = text[at + words.len()..].chars().next();
-        [before, after].iter().flatten().all(|neighbour| !neighbour.is_alphanumeric())
+        [before, after]
+            .iter()
+            .flatten()
+            .all(|neighbour| !neighbour.is_alphanumeric())
     })
 }
 

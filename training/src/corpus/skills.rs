@@ -86,16 +86,28 @@ pub fn draw(random: &mut Rng, split: Split, skill: Skill) -> Turn {
             Skill::Memory => unreachable!("memory is a matter of several turns"),
         };
         // Manners have too few questions to keep some away; all others are split by the question as asked.
-        let key = if skill == Skill::Manners { format!("{}{}", question, random.u64(..)) } else { question.clone() };
+        let key = if skill == Skill::Manners {
+            format!("{}{}", question, random.u64(..))
+        } else {
+            question.clone()
+        };
         let rule = Rule::Exactly(answer.clone());
-        (key, Turn { skill, question, answer, rule })
+        (key, Turn { question, answer, rule })
     })
 }
 
 impl Cast {
     /// What makes it this cast.
     pub fn key(&self) -> String {
-        [&self.name, self.kind, self.feeling, self.place, self.colour, self.object].join(" ")
+        [
+            &self.name,
+            self.kind,
+            self.feeling,
+            self.place,
+            self.colour,
+            self.object,
+        ]
+        .join(" ")
     }
 }
 
@@ -110,19 +122,43 @@ fn ask_for_story(random: &mut Rng) -> (String, Turn) {
             ("Tell me a story about a {kind} named {name}.", &["{kind}", "{name}"]),
             ("Tell me a story about {name}.", &["{name}"]),
             ("Tell me a story about {name} the {kind}.", &["{kind}", "{name}"]),
-            ("Tell me a story about {name} the {kind} and a {object}.", &["{kind}", "{name}", "{object}"]),
-            ("Tell me a story about a {kind} and a {colour} {object}.", &["{kind}", "{colour} {object}"]),
+            (
+                "Tell me a story about {name} the {kind} and a {object}.",
+                &["{kind}", "{name}", "{object}"],
+            ),
+            (
+                "Tell me a story about a {kind} and a {colour} {object}.",
+                &["{kind}", "{colour} {object}"],
+            ),
             ("Tell me a story about a {feeling} {kind}.", &["{feeling} {kind}"]),
-            ("Tell me a story about a {feeling} {kind} named {name}.", &["{feeling} {kind}", "{name}"]),
+            (
+                "Tell me a story about a {feeling} {kind} named {name}.",
+                &["{feeling} {kind}", "{name}"],
+            ),
             ("Tell me a story about a {kind} {place}.", &["{kind}", "{place}"]),
-            ("Tell me a story about a {kind} with a {object} {place}.", &["{kind}", "{object}", "{place}"]),
+            (
+                "Tell me a story about a {kind} with a {object} {place}.",
+                &["{kind}", "{object}", "{place}"],
+            ),
             ("Tell me a story with a {object}.", &["{object}"]),
             ("Write a story about a {kind}.", &["{kind}"]),
-            ("Write a story about {name} the {kind} {place}.", &["{kind}", "{name}", "{place}"]),
-            ("Write a little story about {name} and a {colour} {object}.", &["{name}", "{colour} {object}"]),
-            ("Write a story about a {feeling} {kind} {place}.", &["{feeling} {kind}", "{place}"]),
+            (
+                "Write a story about {name} the {kind} {place}.",
+                &["{kind}", "{name}", "{place}"],
+            ),
+            (
+                "Write a little story about {name} and a {colour} {object}.",
+                &["{name}", "{colour} {object}"],
+            ),
+            (
+                "Write a story about a {feeling} {kind} {place}.",
+                &["{feeling} {kind}", "{place}"],
+            ),
             ("Can you tell me a story about a {kind}?", &["{kind}"]),
-            ("Can you tell me a story about {name} the {kind}?", &["{kind}", "{name}"]),
+            (
+                "Can you tell me a story about {name} the {kind}?",
+                &["{kind}", "{name}"],
+            ),
             ("I want a story about a {kind} and a {object}.", &["{kind}", "{object}"]),
             ("I want a story that happens {place}.", &["{place}"]),
         ],
@@ -133,8 +169,7 @@ fn ask_for_story(random: &mut Rng) -> (String, Turn) {
     }
     let answer = cast.story(random);
     let rule = Rule::Story(asked.iter().map(|words| cast.fill(words)).collect());
-    let skill = Skill::Story;
-    (cast.key(), Turn { skill, question, answer, rule })
+    (cast.key(), Turn { question, answer, rule })
 }
 
 fn fact(random: &mut Rng) -> (String, String) {
@@ -158,7 +193,9 @@ fn dressed(random: &mut Rng, question: &str) -> String {
 
 fn uncapitalized(sentence: &str) -> String {
     let mut characters = sentence.chars();
-    characters.next().map_or_else(String::new, |first| first.to_lowercase().chain(characters).collect())
+    characters
+        .next()
+        .map_or_else(String::new, |first| first.to_lowercase().chain(characters).collect())
 }
 
 /// As one types in haste.
@@ -190,17 +227,35 @@ fn compare(random: &mut Rng) -> (String, String) {
     let b = (a + random.u32(1..=20)) % 21;
     let (larger, smaller) = (a.max(b), a.min(b));
     match random.u32(..6) {
-        0 => (format!("Which is bigger, {a} or {b}?"), format!("{larger} is bigger than {smaller}.")),
-        1 => (format!("Which number is bigger: {a} or {b}?"), format!("{larger} is bigger than {smaller}.")),
-        2 => (format!("Which is smaller, {a} or {b}?"), format!("{smaller} is smaller than {larger}.")),
-        3 => (format!("Which number is smaller: {a} or {b}?"), format!("{smaller} is smaller than {larger}.")),
+        0 => (
+            format!("Which is bigger, {a} or {b}?"),
+            format!("{larger} is bigger than {smaller}."),
+        ),
+        1 => (
+            format!("Which number is bigger: {a} or {b}?"),
+            format!("{larger} is bigger than {smaller}."),
+        ),
+        2 => (
+            format!("Which is smaller, {a} or {b}?"),
+            format!("{smaller} is smaller than {larger}."),
+        ),
+        3 => (
+            format!("Which number is smaller: {a} or {b}?"),
+            format!("{smaller} is smaller than {larger}."),
+        ),
         4 => {
             let answer = if a > b { "Yes" } else { "No" };
-            (format!("Is {a} bigger than {b}?"), format!("{answer}, {larger} is bigger than {smaller}."))
+            (
+                format!("Is {a} bigger than {b}?"),
+                format!("{answer}, {larger} is bigger than {smaller}."),
+            )
         }
         _ => {
             let answer = if a < b { "Yes" } else { "No" };
-            (format!("Is {a} smaller than {b}?"), format!("{answer}, {smaller} is smaller than {larger}."))
+            (
+                format!("Is {a} smaller than {b}?"),
+                format!("{answer}, {smaller} is smaller than {larger}."),
+            )
         }
     }
 }
@@ -210,10 +265,22 @@ fn count(random: &mut Rng) -> (String, String) {
     let last = first + random.u32(2..=8);
     let numbers: Vec<String> = (first..=last).map(|number| number.to_string()).collect();
     match random.u32(..5) {
-        0 => (format!("Which number comes after {first}?"), format!("After {first} comes {}.", first + 1)),
-        1 => (format!("Which number comes before {first}?"), format!("Before {first} comes {}.", first - 1)),
-        2 => (format!("Please count from {first} to {last}."), numbers.join(", ") + "."),
-        3 => (format!("Can you count from {first} to {last}?"), numbers.join(", ") + "."),
+        0 => (
+            format!("Which number comes after {first}?"),
+            format!("After {first} comes {}.", first + 1),
+        ),
+        1 => (
+            format!("Which number comes before {first}?"),
+            format!("Before {first} comes {}.", first - 1),
+        ),
+        2 => (
+            format!("Please count from {first} to {last}."),
+            numbers.join(", ") + ".",
+        ),
+        3 => (
+            format!("Can you count from {first} to {last}?"),
+            numbers.join(", ") + ".",
+        ),
         _ => (format!("Count from {first} to {last}."), numbers.join(", ") + "."),
     }
 }
@@ -230,7 +297,10 @@ fn opposite(random: &mut Rng) -> (String, String) {
         3 => format!("opposite of {a}"),
         _ => format!("What is the opposite of {a}?"),
     };
-    (dressed_if_question(random, question), format!("The opposite of {a} is {b}."))
+    (
+        dressed_if_question(random, question),
+        format!("The opposite of {a} is {b}."),
+    )
 }
 
 fn dressed_if_question(random: &mut Rng, question: String) -> String {
@@ -273,48 +343,83 @@ fn reading(random: &mut Rng) -> (String, String) {
     let (facts, question, answer): (Vec<String>, String, String) = match random.u32(..4) {
         0 => {
             let objects = distinct(random, 3, |random| pick(random, words::OBJECTS).to_string());
-            let facts = (0..shown).map(|i| format!("{} has a {}.", names[i], objects[i])).collect();
+            let facts = (0..shown)
+                .map(|i| format!("{} has a {}.", names[i], objects[i]))
+                .collect();
             let (name, object) = (&names[asked], &objects[asked]);
             if random.bool() {
-                (facts, format!("Who has the {object}?"), format!("{name} has the {object}."))
+                (
+                    facts,
+                    format!("Who has the {object}?"),
+                    format!("{name} has the {object}."),
+                )
             } else {
-                (facts, format!("What does {name} have?"), format!("{name} has a {object}."))
+                (
+                    facts,
+                    format!("What does {name} have?"),
+                    format!("{name} has a {object}."),
+                )
             }
         }
         1 => {
             let colours = distinct(random, 3, |random| pick(random, words::COLOURS).to_string());
             let objects = distinct(random, 3, |random| pick(random, words::OBJECTS).to_string());
-            let facts = (0..shown).map(|i| format!("The {} is {}.", objects[i], colours[i])).collect();
+            let facts = (0..shown)
+                .map(|i| format!("The {} is {}.", objects[i], colours[i]))
+                .collect();
             let (object, colour) = (&objects[asked], &colours[asked]);
             if random.bool() {
-                (facts, format!("What colour is the {object}?"), format!("The {object} is {colour}."))
+                (
+                    facts,
+                    format!("What colour is the {object}?"),
+                    format!("The {object} is {colour}."),
+                )
             } else {
-                (facts, format!("What is {colour}?"), format!("The {object} is {colour}."))
+                (
+                    facts,
+                    format!("What is {colour}?"),
+                    format!("The {object} is {colour}."),
+                )
             }
         }
         2 => {
             let places = distinct(random, 3, |random| pick(random, words::SCENE_PLACES).to_string());
             let kinds = distinct(random, 3, |random| pick(random, &words::KINDS[..27]).to_string());
-            let facts = (0..shown).map(|i| format!("The {} is {}.", kinds[i], places[i])).collect();
+            let facts = (0..shown)
+                .map(|i| format!("The {} is {}.", kinds[i], places[i]))
+                .collect();
             let (kind, place) = (&kinds[asked], &places[asked]);
             if random.bool() {
-                (facts, format!("Where is the {kind}?"), format!("The {kind} is {place}."))
+                (
+                    facts,
+                    format!("Where is the {kind}?"),
+                    format!("The {kind} is {place}."),
+                )
             } else {
                 (facts, format!("Who is {place}?"), format!("The {kind} is {place}."))
             }
         }
         _ => {
             let foods = distinct(random, 3, |random| pick(random, words::FOODS).to_string());
-            let facts = (0..shown).map(|i| format!("{} likes {}.", names[i], foods[i])).collect();
+            let facts = (0..shown)
+                .map(|i| format!("{} likes {}.", names[i], foods[i]))
+                .collect();
             let (name, food) = (&names[asked], &foods[asked]);
             if random.bool() {
                 (facts, format!("Who likes {food}?"), format!("{name} likes {food}."))
             } else {
-                (facts, format!("What does {name} like?"), format!("{name} likes {food}."))
+                (
+                    facts,
+                    format!("What does {name} like?"),
+                    format!("{name} likes {food}."),
+                )
             }
         }
     };
-    (with_articles(&format!("{} {question}", facts.join(" "))), with_articles(&answer))
+    (
+        with_articles(&format!("{} {question}", facts.join(" "))),
+        with_articles(&answer),
+    )
 }
 
 pub(super) fn distinct(random: &mut Rng, count: usize, draw: impl Fn(&mut Rng) -> String) -> Vec<String> {
@@ -338,7 +443,10 @@ fn echo(random: &mut Rng) -> (String, String) {
         })
         .collect();
     let said = said.join(" ");
-    let request = pick(random, &["Say", "Please say", "Repeat", "Say after me", "Please repeat"]);
+    let request = pick(
+        random,
+        &["Say", "Please say", "Repeat", "Say after me", "Please repeat"],
+    );
     (format!("{request}: {said}"), said)
 }
 
@@ -346,13 +454,36 @@ fn manners(random: &mut Rng) -> (String, String) {
     let (questions, answer): (&[&str], &str) = pick(
         random,
         &[
-            (&["Hello!", "Hi!", "Hello", "Hi", "Hello there!", "Good day!", "Hey!"], "Hello! How can I help you?"),
-            (&["Good morning!", "Good morning"], "Good morning! How can I help you?"),
-            (&["Thank you!", "Thanks!", "Thank you", "Thanks a lot!", "Thank you very much!"], "You are welcome!"),
-            (&["Goodbye!", "Bye!", "Good night!", "Bye", "See you!"], "Goodbye! Come back soon."),
-            (&["How are you?", "How are you today?", "Are you well?"], "I am well, thank you. How can I help you?"),
             (
-                &["Who are you?", "What are you?", "What is your name?", "Tell me about yourself."],
+                &["Hello!", "Hi!", "Hello", "Hi", "Hello there!", "Good day!", "Hey!"],
+                "Hello! How can I help you?",
+            ),
+            (&["Good morning!", "Good morning"], "Good morning! How can I help you?"),
+            (
+                &[
+                    "Thank you!",
+                    "Thanks!",
+                    "Thank you",
+                    "Thanks a lot!",
+                    "Thank you very much!",
+                ],
+                "You are welcome!",
+            ),
+            (
+                &["Goodbye!", "Bye!", "Good night!", "Bye", "See you!"],
+                "Goodbye! Come back soon.",
+            ),
+            (
+                &["How are you?", "How are you today?", "Are you well?"],
+                "I am well, thank you. How can I help you?",
+            ),
+            (
+                &[
+                    "Who are you?",
+                    "What are you?",
+                    "What is your name?",
+                    "Tell me about yourself.",
+                ],
                 "I am Pocket, a very small language model.",
             ),
             (
@@ -376,8 +507,15 @@ fn refused(random: &mut Rng) -> String {
         1 => {
             // No such thing as this.
             let unheard = name(random, None).to_lowercase();
-            let question =
-                pick(random, &["What colour is a {}?", "What does a {} eat?", "Where does a {} live?", "What is a {}?"]);
+            let question = pick(
+                random,
+                &[
+                    "What colour is a {}?",
+                    "What does a {} eat?",
+                    "Where does a {} live?",
+                    "What is a {}?",
+                ],
+            );
             question.replace("a {}", &article(&format!("z{unheard}")))
         }
         _ => pick(random, words::UNKNOWN_QUESTIONS).replace("{}", pick(random, words::UNKNOWN_TOPICS)),

@@ -66,7 +66,13 @@ impl Heads {
         let blocks = self.blocks(documents);
         probabilities.clear();
         probabilities.resize(blocks.last().map_or(0, |block| block.at.end), 0.0);
-        for Block { document, rows, head, at } in blocks {
+        for Block {
+            document,
+            rows,
+            head,
+            at,
+        } in blocks
+        {
             let (probabilities, keys) = (&mut probabilities[at], rows.end);
             let [query, key, value] = self.columns(head);
             let first_row = document.start + rows.start;
@@ -101,7 +107,13 @@ impl Heads {
         let (width, out_width) = (self.width(), self.queries * HEAD);
         let mut gradient = vec![0.0; projected.len()];
         let mut dscores = Vec::new();
-        for Block { document, rows, head, at } in self.blocks(documents) {
+        for Block {
+            document,
+            rows,
+            head,
+            at,
+        } in self.blocks(documents)
+        {
             let (probabilities, keys) = (&probabilities[at], rows.end);
             let [query, key, value] = self.columns(head);
             let first_row = document.start + rows.start;
@@ -109,12 +121,29 @@ impl Heads {
             let part = |row: usize, column: usize, rows: usize| {
                 Matrix::strided(&projected[at(row, column)..], rows, HEAD, width)
             };
-            let dout = Matrix::strided(&dout[first_row * out_width + head * HEAD..], rows.len(), HEAD, out_width);
+            let dout = Matrix::strided(
+                &dout[first_row * out_width + head * HEAD..],
+                rows.len(),
+                HEAD,
+                out_width,
+            );
             let transposed = Matrix::new(probabilities, keys).transposed();
-            multiply(&mut gradient[at(document.start, value)..], width, true, transposed, dout);
+            multiply(
+                &mut gradient[at(document.start, value)..],
+                width,
+                true,
+                transposed,
+                dout,
+            );
 
             dscores.resize(probabilities.len(), 0.0);
-            multiply(&mut dscores, keys, false, dout, part(document.start, value, keys).transposed());
+            multiply(
+                &mut dscores,
+                keys,
+                false,
+                dout,
+                part(document.start, value, keys).transposed(),
+            );
             for (dscores, probabilities) in dscores.chunks_exact_mut(keys).zip(probabilities.chunks_exact(keys)) {
                 let mean = super::dot(dscores, probabilities);
                 for (dscore, probability) in dscores.iter_mut().zip(probabilities) {
@@ -123,8 +152,20 @@ impl Heads {
             }
             let dscores = Matrix::new(&dscores, keys);
             let (query_at, key_at) = (at(first_row, query), at(document.start, key));
-            multiply(&mut gradient[query_at..], width, true, dscores, part(document.start, key, keys));
-            multiply(&mut gradient[key_at..], width, true, dscores.transposed(), part(first_row, query, rows.len()));
+            multiply(
+                &mut gradient[query_at..],
+                width,
+                true,
+                dscores,
+                part(document.start, key, keys),
+            );
+            multiply(
+                &mut gradient[key_at..],
+                width,
+                true,
+                dscores.transposed(),
+                part(first_row, query, rows.len()),
+            );
         }
         gradient
     }
@@ -132,7 +173,9 @@ impl Heads {
 
 fn softmax(scores: &mut [f32]) {
     let largest = scores.iter().fold(f32::MIN, |largest, &score| largest.max(score));
-    scores.iter_mut().for_each(|score| *score = exp(SCALE * (*score - largest)));
+    scores
+        .iter_mut()
+        .for_each(|score| *score = exp(SCALE * (*score - largest)));
     let inverse = scores.iter().sum::<f32>().recip();
     scores.iter_mut().for_each(|score| *score *= inverse);
 }

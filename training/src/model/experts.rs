@@ -55,10 +55,17 @@ impl Routing {
                 biased[best] = f32::NEG_INFINITY;
                 self.experts.push(best as u32);
             }
-            let sum: f32 = self.experts[first..].iter().map(|&expert| scores[expert as usize]).sum();
+            let sum: f32 = self.experts[first..]
+                .iter()
+                .map(|&expert| scores[expert as usize])
+                .sum();
             let factor = config.routed_scaling_factor / (sum + 1e-20);
             self.sums.push(sum);
-            self.weights.extend(self.experts[first..].iter().map(|&expert| scores[expert as usize] * factor));
+            self.weights.extend(
+                self.experts[first..]
+                    .iter()
+                    .map(|&expert| scores[expert as usize] * factor),
+            );
         }
 
         // A counting sort.
@@ -142,7 +149,13 @@ impl Experts {
             gather(&mut rows, h_linear, &routing.order[part.clone()], config);
             let gate_up = &mut self.gate_up[part.start * 2 * expert..part.end * 2 * expert];
             let w = &weights.gate_up[e * hidden * 2 * expert..][..hidden * 2 * expert];
-            multiply(gate_up, 2 * expert, false, Matrix::new(&rows, hidden), Matrix::new(w, 2 * expert));
+            multiply(
+                gate_up,
+                2 * expert,
+                false,
+                Matrix::new(&rows, hidden),
+                Matrix::new(w, 2 * expert),
+            );
             let activation = &mut self.activation[part.start * expert..part.end * expert];
             swiglu(activation, gate_up, expert);
             if int8 {
@@ -150,7 +163,13 @@ impl Experts {
             }
             out.resize(part.len() * hidden, 0.0);
             let w = &weights.down[e * expert * hidden..][..expert * hidden];
-            multiply(&mut out, hidden, false, Matrix::new(activation, expert), Matrix::new(w, hidden));
+            multiply(
+                &mut out,
+                hidden,
+                false,
+                Matrix::new(activation, expert),
+                Matrix::new(w, hidden),
+            );
             for (slot, out) in routing.order[part.clone()].iter().zip(out.chunks_exact(hidden)) {
                 let token = *slot as usize / config.experts_per_token;
                 add_scaled(&mut x[token * hidden..][..hidden], out, routing.weights[*slot as usize]);
@@ -166,7 +185,13 @@ impl Experts {
             quantize_rows(&mut self.shared_activation, shared);
         }
         let activation = Matrix::new(&self.shared_activation, shared);
-        multiply(x, hidden, true, activation, Matrix::new(weights.shared_down, shared).transposed());
+        multiply(
+            x,
+            hidden,
+            true,
+            activation,
+            Matrix::new(weights.shared_down, shared).transposed(),
+        );
     }
 
     /// Gradient by h `[tokens, hidden]`; adds to the weights' gradients. `dout` `[tokens, hidden]`.
@@ -208,13 +233,21 @@ impl Experts {
             let w = &weights.down[e * expert * hidden..][..expert * hidden];
             dactivation.resize(part.len() * expert, 0.0);
             let douts = Matrix::new(&drows, hidden);
-            multiply(&mut dactivation, expert, false, douts, Matrix::new(w, hidden).transposed());
+            multiply(
+                &mut dactivation,
+                expert,
+                false,
+                douts,
+                Matrix::new(w, hidden).transposed(),
+            );
             let mut weighted = activation.to_vec();
             for (i, &slot) in order.iter().enumerate() {
                 let weight = routing.weights[slot as usize];
                 let row = i * expert..(i + 1) * expert;
                 dweights[slot as usize] = dot(&activation[row.clone()], &dactivation[row.clone()]);
-                dactivation[row.clone()].iter_mut().for_each(|gradient| *gradient *= weight);
+                dactivation[row.clone()]
+                    .iter_mut()
+                    .for_each(|gradient| *gradient *= weight);
                 weighted[row].iter_mut().for_each(|activation| *activation *= weight);
             }
             let dw = &mut gradients.down[e * expert * hidden..][..expert * hidden];
@@ -260,7 +293,9 @@ fn swiglu(activation: &mut [f32], gate_up: &[f32], width: usize) {
 }
 
 fn swiglu_backward(dgate_up: &mut [f32], dactivation: &[f32], gate_up: &[f32], width: usize) {
-    let rows = dgate_up.chunks_exact_mut(2 * width).zip(gate_up.chunks_exact(2 * width));
+    let rows = dgate_up
+        .chunks_exact_mut(2 * width)
+        .zip(gate_up.chunks_exact(2 * width));
     for ((dgate_up, gate_up), dactivation) in rows.zip(dactivation.chunks_exact(width)) {
         let (gate, up) = gate_up.split_at(width);
         let (dgate, dup) = dgate_up.split_at_mut(width);

@@ -76,7 +76,13 @@ pub fn multiply(out: &mut [f32], stride: usize, add: bool, a: Matrix, b: Matrix)
 /// `out [m, n] = x [m, k] w^T`, w `[n, k]`: a linear layer.
 pub fn linear(out: &mut [f32], x: &[f32], w: &[f32], inputs: usize) {
     let outputs = w.len() / inputs;
-    multiply(out, outputs, false, Matrix::new(x, inputs), Matrix::new(w, inputs).transposed());
+    multiply(
+        out,
+        outputs,
+        false,
+        Matrix::new(x, inputs),
+        Matrix::new(w, inputs).transposed(),
+    );
 }
 
 /// Backward of [`linear`]: `dx [+]= dout w`, `dw += dout^T x`.
@@ -148,7 +154,10 @@ mod tests {
         let b: Vec<f32> = (0..12).map(|i| (i * i) as f32).collect(); // [4, 3]
         let mut out = vec![1.0; 8];
         linear(&mut out, &a, &b, 3);
-        let expected: Vec<f32> = a.chunks(3).flat_map(|a| b.chunks(3).map(|b| dot(a, b)).collect::<Vec<_>>()).collect();
+        let expected: Vec<f32> = a
+            .chunks(3)
+            .flat_map(|a| b.chunks(3).map(|b| dot(a, b)).collect::<Vec<_>>())
+            .collect();
         assert_eq!(out, expected);
     }
 }

@@ -18,7 +18,7 @@ use mobilemoe_web::{
     checkpoint::{Parameter, ParameterKind, parameters},
 };
 
-pub use matrix::{Matrix, dot, multiply};
+pub use matrix::dot;
 pub use pass::{Batch, Outcome, Pass};
 
 /// Where each weight lies in the vector.
@@ -69,7 +69,9 @@ impl Layout {
             .collect();
         let at = |name: &str| {
             let found = parameters.iter().find(|(parameter, _)| parameter.name == name);
-            found.map(|(_, range)| range.clone()).expect("a parameter of this model")
+            found
+                .map(|(_, range)| range.clone())
+                .expect("a parameter of this model")
         };
         let layer = |i: usize| {
             let at = |name: &str| at(&format!("model.layers.{i}.{name}"));
@@ -123,7 +125,9 @@ impl Layout {
             } else {
                 inputs.sqrt().recip()
             };
-            weights.iter_mut().for_each(|weight| *weight = std * gaussian(&mut random));
+            weights
+                .iter_mut()
+                .for_each(|weight| *weight = std * gaussian(&mut random));
         }
         weights
     }

@@ -7,7 +7,7 @@ use super::{
     attention::Heads,
     experts::{Experts, Weights},
     int8::quantize_rows,
-    matrix::{Matrix, dot, exp, linear, linear_backward, multiply},
+    matrix::{Matrix, exp, linear, linear_backward, multiply},
     norm::Normed,
     rope::{self, HEAD},
 };
@@ -136,9 +136,15 @@ impl<'a> Pass<'a> {
             kept.projected.resize(batch.tokens.len() * heads.width(), 0.0);
             linear(&mut kept.projected, &kept.h_linear, &weights[layer.qkv.clone()], hidden);
             kept.inverse.clear();
-            for_each_rotated(&mut kept.projected, heads, &batch.documents, &self.angles, |_, head, angles| {
-                kept.inverse.push(rope::forward(head, angles, eps));
-            });
+            for_each_rotated(
+                &mut kept.projected,
+                heads,
+                &batch.documents,
+                &self.angles,
+                |_, head, angles| {
+                    kept.inverse.push(rope::forward(head, angles, eps));
+                },
+            );
             kept.attended = heads.forward(&kept.projected, &batch.documents, &mut kept.probabilities);
             if int8 {
                 quantize_rows(&mut kept.attended, heads.queries * HEAD);
@@ -180,7 +186,11 @@ impl<'a> Pass<'a> {
         let mut dx = vec![0.0; if gradients.is_some() { x.len() } else { 0 }];
         let mut normed = Normed::default();
         for rows in learned.chunks(LOGIT_ROWS) {
-            let gathered: Vec<f32> = rows.iter().flat_map(|row| &x[row * hidden..][..hidden]).copied().collect();
+            let gathered: Vec<f32> = rows
+                .iter()
+                .flat_map(|row| &x[row * hidden..][..hidden])
+                .copied()
+                .collect();
             let mut h = normed.forward(&gathered, norm, layout.config.rms_norm_eps);
             if self.int8 {
                 quantize_rows(&mut h, hidden);
@@ -228,7 +238,8 @@ impl<'a> Pass<'a> {
                 &dx,
             );
             let norm = layer.post_norm.clone();
-            kept.post.backward(&mut dx, &mut gradients[norm.clone()], &dh, &weights[norm]);
+            kept.post
+                .backward(&mut dx, &mut gradients[norm.clone()], &dh, &weights[norm]);
 
             let mut dattended = vec![0.0; kept.attended.len()];
             let o = layer.o.clone();
@@ -237,16 +248,31 @@ impl<'a> Pass<'a> {
             linear_backward(&mut dattended, false, &mut gradients[o], &dx, &kept.attended, w, width);
             let mut dprojected = heads.backward(&dattended, &kept.projected, &batch.documents, &kept.probabilities);
             let mut inverse = kept.inverse.iter();
-            for_each_rotated(&mut dprojected, heads, &batch.documents, &self.angles, |at, gradient, angles| {
-                let inverse = *inverse.next().unwrap_or(&0.0);
-                rope::backward(gradient, &kept.projected[at..][..HEAD], inverse, angles);
-            });
+            for_each_rotated(
+                &mut dprojected,
+                heads,
+                &batch.documents,
+                &self.angles,
+                |at, gradient, angles| {
+                    let inverse = *inverse.next().unwrap_or(&0.0);
+                    rope::backward(gradient, &kept.projected[at..][..HEAD], inverse, angles);
+                },
+            );
             let mut dh = vec![0.0; dx.len()];
             let qkv = layer.qkv.clone();
             let w = &weights[qkv.clone()];
-            linear_backward(&mut dh, false, &mut gradients[qkv], &dprojected, &kept.h_linear, w, hidden);
+            linear_backward(
+                &mut dh,
+                false,
+                &mut gradients[qkv],
+                &dprojected,
+                &kept.h_linear,
+                w,
+                hidden,
+            );
             let norm = layer.input_norm.clone();
-            kept.input.backward(&mut dx, &mut gradients[norm.clone()], &dh, &weights[norm]);
+            kept.input
+                .backward(&mut dx, &mut gradients[norm.clone()], &dh, &weights[norm]);
         }
         let dembedding = &mut gradients[layout.embedding.clone()];
         for (&token, dx) in batch.tokens.iter().zip(dx.chunks_exact(hidden)) {
@@ -276,8 +302,7 @@ fn for_each_rotated(
 }
 
 fn feed_forward<'w>(layer: &super::Layer, weights: &'w [f32]) -> Weights<&'w [f32]> {
-    let [router, gate_up, down, shared_gate_up, shared_down] =
-        feed_forward_ranges(layer).map(|range| &weights[range]);
+    let [router, gate_up, down, shared_gate_up, shared_down] = feed_forward_ranges(layer).map(|range| &weights[range]);
     Weights {
         router,
         gate_up,
@@ -319,7 +344,7 @@ fn feed_forward_ranges(layer: &super::Layer) -> [Range<usize>; 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shape;
+    use crate::{model::matrix::dot, shape};
 
     fn batch(vocab: u32) -> Batch {
         let mut random = fastrand::Rng::with_seed(5);
@@ -339,7 +364,9 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(1);
         let mut weights = layout.initial(3);
         // Nothing at zero or one: every path counts.
-        weights.iter_mut().for_each(|weight| *weight += 0.1 * super::super::gaussian(&mut random));
+        weights
+            .iter_mut()
+            .for_each(|weight| *weight += 0.1 * super::super::gaussian(&mut random));
         // Four experts far ahead: a small step must not change a choice, where the loss jumps.
         for layer in &layout.layers {
             weights[layer.bias.clone()].copy_from_slice(&[9.0, 0.0, 9.0, 9.0, 0.0, 0.0, 9.0]);
