@@ -1,6 +1,7 @@
 // A static server for the pages, the package and local checkpoints, on 127.0.0.1 only:
 //   node scripts/serve.mjs [--port N] [--model DIR]...
-// www/ is served at /, pkg/ at /pkg/, and each checkpoint folder at /models/<its name>/ (/models/ lists the names).
+// www/ is served at /, pkg/ at /pkg/, and each checkpoint folder at /models/<its name>/ (/models/ lists the names): first
+// the folders given, then models/pocket, which comes with the project and is what the page is opened with.
 // The browser tests import `serve` and make the network misbehave through `faults`.
 
 import { createReadStream } from 'node:fs';
@@ -14,6 +15,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const POCKET = join(ROOT, 'models', 'pocket');
 const DEFAULT_PORT = 8000;
 const TYPES = {
   '.css': 'text/css; charset=utf-8',
@@ -183,7 +185,7 @@ function end(response, served, status, headers) {
 
 async function main() {
   const { values } = parseArgs({ options: { port: { type: 'string' }, model: { type: 'string', multiple: true } } });
-  const models = values.model ?? [];
+  const models = [...new Set([...(values.model ?? []), POCKET].map((model) => resolve(model)))];
   for (const model of models) {
     if (!(await stat(join(model, 'config.json')).catch(() => undefined))) {
       throw new Error(`--model ${model}: no config.json there; give the folder of a checkpoint`);
@@ -196,10 +198,9 @@ async function main() {
     if (values.port !== undefined) throw new Error(`Port ${port} is taken; choose another with --port`);
     return serve({ models });
   });
-  for (const model of models) {
-    console.log(`Checkpoint: ${server.origin}/models/${encodeURIComponent(basename(resolve(model)))}/`);
-  }
-  console.log(`Demo page: ${server.origin}/   (Ctrl-C stops the server)`);
+  // The page opens with the first: what was asked for, or else the pocket model.
+  const [first] = models.map((model) => `/models/${encodeURIComponent(basename(resolve(model)))}/`);
+  console.log(`Demo page: ${server.origin}/?model=${first}   (Ctrl-C stops the server)`);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

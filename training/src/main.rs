@@ -76,6 +76,13 @@ enum Command {
         #[arg(long)]
         bf16: bool,
     },
+    /// Print held-out conversations as token ids, with the CPU reference's loss: one JSON object a line
+    HeldOut {
+        #[arg(default_value = "models/pocket")]
+        checkpoint: PathBuf,
+        #[arg(long, default_value_t = 20)]
+        conversations: usize,
+    },
     /// Measure a checkpoint on held-out texts through the engine; prints Markdown
     Measure {
         #[arg(default_value = "models/pocket")]
@@ -111,6 +118,10 @@ fn main() -> Result<()> {
             let weights = State::load(state, &layout, shape)?.context("no such state")?.weights;
             export::write(out, &export::files(&layout, shape, &vocabulary, &weights, !bf16))
         }
+        Some(Command::HeldOut {
+            checkpoint,
+            conversations,
+        }) => measure::print_held_out(checkpoint, *conversations),
         Some(Command::Measure {
             checkpoint,
             questions,

@@ -22,6 +22,9 @@ use crate::{
 /// Longest answer, in tokens: twice the longest story.
 const ANSWER_TOKENS: usize = 320;
 
+/// Decides which conversations perplexity is measured on.
+const HELD_OUT_SEED: u64 = 0x4e1d;
+
 /// A checkpoint, opened.
 pub struct Subject {
     checkpoint: Checkpoint<DirectoryRepository>,
@@ -127,7 +130,7 @@ impl Subject {
     pub fn held_out(&mut self, count: usize) -> Result<String> {
         let reference = block_on(Reference::load(&self.checkpoint, false))?;
         let config = reference.config.clone();
-        let mut random = Rng::with_seed(0x4e1d);
+        let mut random = Rng::with_seed(HELD_OUT_SEED);
         let mut expert_tokens = vec![vec![0usize; config.experts]; config.layers.len()];
         let (mut gpu, mut cpu, mut learned_tokens, mut tokens) = (0.0, 0.0, 0, 0);
         for _ in 0..count {
@@ -173,6 +176,21 @@ impl Subject {
         }
         Ok(report)
     }
+}
+
+/// Held-out conversations and the reference's loss on their answers, for other runtimes to be held against.
+pub fn print_held_out(dir: &Path, count: usize) -> Result<()> {
+    let checkpoint = block_on(Checkpoint::open(DirectoryRepository::new(dir)))?;
+    let vocabulary = Vocabulary::of(block_on(Text::open(checkpoint.repository()))?)?;
+    let reference = block_on(Reference::load(&checkpoint, false))?;
+    let mut random = Rng::with_seed(HELD_OUT_SEED);
+    for _ in 0..count {
+        let chat = corpus::short_conversation(&mut random, Split::HeldOut, true);
+        let Document { ids, learned } = vocabulary.chat(&chat, false);
+        let (loss, _) = reference_loss(&reference, &ids, &learned);
+        println!("{}", serde_json::json!({"ids": ids, "learned": learned, "loss": loss}));
+    }
+    Ok(())
 }
 
 /// Sum of -ln p over the learned ones of `ids[1..]` by the CPU reference, and the experts chosen in each layer.

@@ -29,6 +29,8 @@ enum Source {
     Story,
     /// Questions and answers as plain text.
     Statements,
+    /// Words in any order, and the same words again, which are learned: what finding earlier text is learned from.
+    Copy,
     /// Conversations of a few turns; everything is learned.
     Chat,
     /// Conversations up to the whole context; everything is learned.
@@ -42,7 +44,12 @@ pub const STAGES: [Stage; 4] = [
     Stage {
         name: "pretrain",
         context: 256,
-        mixture: &[(Source::Story, 30), (Source::Statements, 30), (Source::Chat, 40)],
+        mixture: &[
+            (Source::Story, 30),
+            (Source::Statements, 20),
+            (Source::Copy, 40),
+            (Source::Chat, 40),
+        ],
         rate: (1.0, 0.6),
         quantized: false,
         share: 0.45,
@@ -88,6 +95,7 @@ impl Source {
         match self {
             Source::Story => vocabulary.document(&corpus::story(random, split)),
             Source::Statements => vocabulary.document(&corpus::statements(random, split)),
+            Source::Copy => vocabulary.copy(&corpus::word_list(random)),
             Source::Chat => vocabulary.chat(&corpus::short_conversation(random, split, true), true),
             Source::LongChat => vocabulary.chat(&long(random), true),
             Source::Answers => vocabulary.chat(&corpus::short_conversation(random, split, true), false),

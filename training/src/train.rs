@@ -1,13 +1,14 @@
 //! The training loop: the same for every stage.
 
 use std::{
+    cmp::Ordering,
     fs::{self, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -19,6 +20,8 @@ use crate::{
 };
 
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(180);
+/// A file of this name in a run's directory makes it save its state and stop.
+const STOP_FILE: &str = "stop";
 /// Steps between lines of the log.
 const LOG_STEPS: u64 = 20;
 /// Steps until the learning rate is at its highest.
@@ -177,9 +180,19 @@ fn run_stage(
                 left.max(0.0) / 60.0
             );
         }
-        if saved.elapsed() > CHECKPOINT_EVERY {
+        let stop = options.dir.join(STOP_FILE);
+        let stopping = stop.exists();
+        if stopping || saved.elapsed() > CHECKPOINT_EVERY {
             state.save(&state_file(&options.dir))?;
             saved = Instant::now();
+        }
+        if stopping {
+            fs::remove_file(&stop)?;
+            bail!(
+                "stopped at step {} of {}, to go on from there",
+                state.position.step,
+                stage.name
+            );
         }
     }
 }
@@ -244,7 +257,11 @@ fn balance(layout: &Layout, weights: &mut [f32], outcome: &Outcome, step: f32) {
     for (layer, tokens) in layout.layers.iter().zip(&outcome.expert_tokens) {
         let total: usize = tokens.iter().sum();
         for (bias, &count) in weights[layer.bias.clone()].iter_mut().zip(tokens) {
-            *bias += step * (total as f32 - (count * tokens.len()) as f32).signum();
+            *bias += match (count * tokens.len()).cmp(&total) {
+                Ordering::Less => step,
+                Ordering::Equal => 0.0,
+                Ordering::Greater => -step,
+            };
         }
     }
 }
@@ -328,4 +345,63 @@ pub fn read_log<T: for<'a> Deserialize<'a>>(log: &Path) -> Result<Vec<T>> {
     }
     let text = fs::read_to_string(log)?;
     Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::{QUICK, Shape};
+
+    const TINY: Shape = Shape {
+        hidden: 32,
+        experts: 6,
+        query_heads: 1,
+        ..QUICK
+    };
+
+    fn run(name: &str, stop_first: bool) -> State {
+        let dir = std::env::temp_dir().join(format!("mobilemoe-training-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let layout = Layout::new(TINY.config(false));
+        let vocabulary = Vocabulary::learn(TINY.vocab, 1).unwrap();
+        let options = Options {
+            dir: dir.clone(),
+            budgets: [Budget::Steps(3); STAGES.len()],
+            rate: 1e-3,
+            batch_tokens: 200,
+            threads: 2,
+            held_out_tokens: 100,
+        };
+        let mut state = State::new(&layout, TINY, 1);
+        if stop_first {
+            fs::write(dir.join(STOP_FILE), "").unwrap();
+            assert!(train(&layout, &vocabulary, state, &options).is_err());
+            state = State::load(&state_file(&dir), &layout, TINY).unwrap().unwrap();
+            assert_eq!((state.position.stage, state.position.step), (0, 1));
+        }
+        let state = train(&layout, &vocabulary, state, &options).unwrap();
+        fs::remove_dir_all(dir).unwrap();
+        state
+    }
+
+    #[test]
+    fn an_interrupted_run_ends_in_the_same_weights() {
+        let (whole, interrupted) = (run("whole", false), run("interrupted", true));
+        assert_eq!(whole.position.stage, STAGES.len());
+        assert!(whole.weights == interrupted.weights && whole.optimizer.square == interrupted.optimizer.square);
+        assert!(whole.weights.iter().all(|weight| weight.is_finite()));
+    }
+
+    #[test]
+    fn the_bias_moves_towards_balance() {
+        let layout = Layout::new(TINY.config(false));
+        let mut weights = vec![0.0; layout.len];
+        let outcome = Outcome {
+            expert_tokens: vec![vec![9, 4, 4, 4, 0, 3]; layout.layers.len()],
+            ..Outcome::default()
+        };
+        balance(&layout, &mut weights, &outcome, 0.5);
+        assert_eq!(weights[layout.layers[0].bias.clone()], [-0.5, 0.0, 0.0, 0.0, 0.5, 0.5]);
+        assert_eq!(busiest(&outcome.expert_tokens), 2.25);
+    }
 }

@@ -174,6 +174,16 @@ impl Vocabulary {
         }
     }
 
+    /// A text twice, on two lines; only the second time is learned.
+    pub fn copy(&self, text: &str) -> Document {
+        let once = self.encode(&format!(" {text}\n"));
+        let mut document = Document::default();
+        document.push(&[self.special(BEGIN_OF_TEXT)], false);
+        document.push(&once, false);
+        document.push(&once, true);
+        document
+    }
+
     /// A conversation as the chat template writes it. Learned are the answers and the tokens that end them; with
     /// `questions`, everything.
     pub fn chat(&self, turns: &[Turn], questions: bool) -> Document {

@@ -49,6 +49,7 @@ export function offerToOpen(opened: (engine: MobileMoE, name: string) => void): 
     openAddress(page.url.value.trim());
   });
   page.openSynthetic.addEventListener('click', () => openAddress(SYNTHETIC));
+  void listServed((name) => openAddress(`/models/${encodeURIComponent(name)}/`));
   page.cancelLoad.addEventListener('click', () => cancel?.abort());
   page.folderInput.addEventListener('change', () => openFiles([...(page.folderInput.files ?? [])]));
   page.pickFolder.addEventListener('click', () => {
@@ -75,6 +76,21 @@ export function offerToOpen(opened: (engine: MobileMoE, name: string) => void): 
 
   const asked = new URLSearchParams(location.search).get('model');
   if (asked) openAddress(asked);
+}
+
+/** Offers what the server says it has; other servers than the demo's say nothing. */
+async function listServed(open: (name: string) => void): Promise<void> {
+  const names: unknown = await fetch('/models/').then((response) => (response.ok ? response.json() : []), () => []).catch(() => []);
+  if (!Array.isArray(names) || !names.length) return;
+  for (const name of names) {
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.className = 'link';
+    button.textContent = String(name);
+    button.addEventListener('click', () => open(String(name)));
+    page.served.append(button);
+  }
+  page.served.hidden = false;
 }
 
 function showProgress({ stage, bytesDone, bytesTotal, bytesPerSecond, secondsLeft }: LoadProgress): void {

@@ -10,6 +10,7 @@ export const page = {
   url: element('url', HTMLInputElement),
   pickFolder: element('pick-folder', HTMLButtonElement),
   folderInput: element('folder-input', HTMLInputElement),
+  served: element('served', HTMLParagraphElement),
   openSynthetic: element('open-synthetic', HTMLButtonElement),
   capability: element('capability', HTMLParagraphElement),
   loadingName: element('loading-name', HTMLSpanElement),

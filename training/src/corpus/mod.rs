@@ -61,6 +61,30 @@ pub fn statements(random: &mut Rng, split: Split) -> String {
     text
 }
 
+/// Words and names without any sense.
+pub fn word_list(random: &mut Rng) -> String {
+    let words: Vec<String> = (0..random.usize(3..16))
+        .map(|_| {
+            let list = pick(
+                random,
+                &[
+                    words::OBJECTS,
+                    words::KINDS,
+                    words::RARE_KINDS,
+                    words::COLOURS,
+                    words::FOODS,
+                    words::FEELINGS,
+                ],
+            );
+            match random.u32(..3) {
+                0 => name(random, None),
+                _ => pick(random, list).to_string(),
+            }
+        })
+        .collect();
+    words.join(" ")
+}
+
 fn hash(text: &str) -> u64 {
     let fnv = text.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
@@ -112,4 +136,54 @@ fn with_articles(text: &str) -> String {
 
 fn article(noun: &str) -> String {
     with_articles(&format!("a {noun}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_right_answer_is_right_by_its_own_rule() {
+        let mut random = Rng::with_seed(3);
+        for skill in SKILLS {
+            for _ in 0..500 {
+                let chat = conversation(&mut random, Split::Train, skill);
+                let Turn { question, answer, rule } = chat.last().expect("a turn");
+                assert!(rule.holds(answer, true), "{question}\n{answer}\n{rule:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn held_out_questions_are_never_trained_on() {
+        let mut random = Rng::with_seed(4);
+        let questions = |split: Split, count: usize, random: &mut Rng| -> HashSet<String> {
+            let skills = SKILLS
+                .into_iter()
+                .filter(|skill| !matches!(skill, Skill::Story | Skill::Memory | Skill::Manners));
+            let drawn = skills.flat_map(|skill| (0..count).map(move |_| skill));
+            drawn.map(|skill| skills::draw(random, split, skill).question).collect()
+        };
+        let trained = questions(Split::Train, 4000, &mut random);
+        let held_out = questions(Split::HeldOut, 300, &mut random);
+        assert!(held_out.len() > 1000);
+        assert!(trained.is_disjoint(&held_out));
+    }
+
+    #[test]
+    fn stories_are_all_different() {
+        let mut random = Rng::with_seed(5);
+        let stories: HashSet<String> = (0..50_000).map(|_| story(&mut random, Split::Train)).collect();
+        assert_eq!(stories.len(), 50_000);
+    }
+
+    #[test]
+    fn articles_fit() {
+        assert_eq!(
+            with_articles("A owl and a unicorn met a old cat."),
+            "An owl and a unicorn met an old cat."
+        );
+    }
 }

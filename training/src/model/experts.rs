@@ -313,3 +313,73 @@ impl Routing {
         self.parts.iter().map(Range::len).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::shape::POCKET;
+
+    /// Speed of one block of the pocket model, to hold against the libraries in `training/compare`:
+    /// `cargo test --release -p training block_speed -- --ignored --nocapture`
+    #[test]
+    #[ignore = "a measurement"]
+    fn block_speed() {
+        const TOKENS: usize = 2048;
+        const STEPS: usize = 20;
+        let config = POCKET.config(false);
+        let (hidden, expert, shared) = (config.hidden_size, config.expert_size, config.shared_size);
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut draw = |len: usize, size: f32| -> Vec<f32> { (0..len).map(|_| size * (random.f32() - 0.5)).collect() };
+        let sizes = [
+            config.experts * hidden,
+            config.experts * hidden * 2 * expert,
+            config.experts * expert * hidden,
+            2 * shared * hidden,
+            hidden * shared,
+        ];
+        let weights = sizes.map(|len| draw(len, 0.2));
+        let bias = vec![0.0; config.experts];
+        // Half of the tokens on each of two threads, as in training.
+        let h = [draw(TOKENS / 2 * hidden, 3.0), draw(TOKENS / 2 * hidden, 3.0)];
+        let begin = Instant::now();
+        std::thread::scope(|scope| {
+            for h in &h {
+                scope.spawn(|| {
+                    let [router, gate_up, down, shared_gate_up, shared_down] = weights.each_ref().map(Vec::as_slice);
+                    let weights = Weights {
+                        router,
+                        gate_up,
+                        down,
+                        shared_gate_up,
+                        shared_down,
+                    };
+                    let mut gradients = sizes.map(|len| vec![0.0; len]);
+                    let mut kept = Experts::default();
+                    for _ in 0..STEPS {
+                        let mut x = vec![0.0; h.len()];
+                        kept.forward(&config, &weights, &bias, (h, h), false, &mut x);
+                        let [router, gate_up, down, shared_gate_up, shared_down] =
+                            gradients.each_mut().map(Vec::as_mut_slice);
+                        let mut gradients = Weights {
+                            router,
+                            gate_up,
+                            down,
+                            shared_gate_up,
+                            shared_down,
+                        };
+                        kept.backward(&config, &weights, &mut gradients, (h, h), &x);
+                    }
+                });
+            }
+        });
+        let seconds = begin.elapsed().as_secs_f64() / STEPS as f64;
+        let products = config.experts_per_token * 3 * hidden * expert + 3 * hidden * shared + hidden * config.experts;
+        println!(
+            "by hand: {:.0} tokens/s, {:.1} GFLOPS",
+            TOKENS as f64 / seconds,
+            (6 * TOKENS * products) as f64 / seconds / 1e9
+        );
+    }
+}
