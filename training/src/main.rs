@@ -43,9 +43,9 @@ struct Arguments {
     /// Where the checkpoint goes [default: models/pocket, or RUN_DIR/model if quick]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Minutes of each stage, or of all together
-    #[arg(long, value_delimiter = ',', default_value = "90")]
-    minutes: Vec<f64>,
+    /// Minutes of each stage, or of all together [default: 90, or 2 if quick]
+    #[arg(long, value_delimiter = ',')]
+    minutes: Option<Vec<f64>>,
     /// Steps of each stage instead: then a run does not depend on the machine's speed
     #[arg(long, value_delimiter = ',')]
     steps: Option<Vec<u64>>,
@@ -185,7 +185,13 @@ fn run(arguments: &Arguments) -> Result<()> {
         })
         .collect::<Result<_>>()?;
     fs::write(out.join("loss.svg"), plot::loss_plot(&logs))?;
-    println!("{}: done", out.display());
+    let difference = measure::difference_from_reference(&out, &layout, &state.weights)?;
+    println!(
+        "{}: perplexity differs from the engine's reference by {:.4} %",
+        out.display(),
+        100.0 * difference
+    );
+    ensure!(difference < 0.005, "the checkpoint is not what was trained");
     Ok(())
 }
 
@@ -195,7 +201,8 @@ fn budgets(arguments: &Arguments) -> Result<[Budget; STAGES.len()]> {
         ensure!(steps.len() == COUNT, "--steps wants {COUNT} numbers, one a stage");
         return Ok(std::array::from_fn(|i| Budget::Steps(steps[i])));
     }
-    let minutes = &arguments.minutes;
+    let default = vec![if arguments.quick { 2.0 } else { 90.0 }];
+    let minutes = arguments.minutes.as_ref().unwrap_or(&default);
     ensure!(
         minutes.len() == COUNT || minutes.len() == 1,
         "--minutes wants one number, or {COUNT}: one a stage"

@@ -16,6 +16,8 @@ use pollster::block_on;
 
 use crate::{
     corpus::{self, SKILLS, Skill, Split, Turn},
+    model::{Batch, Layout, Pass},
+    optimizer::quantized,
     vocabulary::{Document, Vocabulary},
 };
 
@@ -191,6 +193,26 @@ pub fn print_held_out(dir: &Path, count: usize) -> Result<()> {
         println!("{}", serde_json::json!({"ids": ids, "learned": learned, "loss": loss}));
     }
     Ok(())
+}
+
+/// How far a checkpoint's perplexity on some held-out conversations is, by the CPU reference, from that of the weights it
+/// was made of, as a part of it.
+pub fn difference_from_reference(dir: &Path, layout: &Layout, weights: &[f32]) -> Result<f64> {
+    const CONVERSATIONS: usize = 5;
+    let checkpoint = block_on(Checkpoint::open(DirectoryRepository::new(dir)))?;
+    let vocabulary = Vocabulary::of(block_on(Text::open(checkpoint.repository()))?)?;
+    let reference = block_on(Reference::load(&checkpoint, false))?;
+    let mut random = Rng::with_seed(HELD_OUT_SEED);
+    let mut batch = Batch::default();
+    let mut theirs = 0.0;
+    for _ in 0..CONVERSATIONS {
+        let chat = corpus::short_conversation(&mut random, Split::HeldOut, true);
+        let Document { ids, learned } = vocabulary.chat(&chat, false);
+        theirs += reference_loss(&reference, &ids, &learned).0;
+        batch.push(&ids, &learned);
+    }
+    let ours = Pass::new(layout).loss(&quantized(layout, weights, 1), &batch);
+    Ok((((ours.loss - theirs) / ours.learned_tokens as f64).exp() - 1.0).abs())
 }
 
 /// Sum of -ln p over the learned ones of `ids[1..]` by the CPU reference, and the experts chosen in each layer.
