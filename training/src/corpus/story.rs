@@ -257,7 +257,7 @@ const PLOTS: &[&[&[&str]]] = &[
         ],
         &[
             "They ate {food} and sang a song.",
-            "There was {food} for everyone, and they danced until night.",
+            "They had {food} for everyone and danced until night.",
         ],
     ],
     // Broken.
