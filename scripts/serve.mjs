@@ -4,7 +4,7 @@
 // the folders given, then models/pocket, which comes with the project and is what the page is opened with.
 // The browser tests import `serve` and make the network misbehave through `faults`.
 
-import { createReadStream } from 'node:fs';
+import { createReadStream, existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { basename, dirname, extname, join, resolve } from 'node:path';
@@ -185,7 +185,7 @@ function end(response, served, status, headers) {
 
 async function main() {
   const { values } = parseArgs({ options: { port: { type: 'string' }, model: { type: 'string', multiple: true } } });
-  const models = [...new Set([...(values.model ?? []), POCKET].map((model) => resolve(model)))];
+  const models = [...new Set([...(values.model ?? []), ...(existsSync(POCKET) ? [POCKET] : [])].map((model) => resolve(model)))];
   for (const model of models) {
     if (!(await stat(join(model, 'config.json')).catch(() => undefined))) {
       throw new Error(`--model ${model}: no config.json there; give the folder of a checkpoint`);
@@ -200,7 +200,7 @@ async function main() {
   });
   // The page opens with the first: what was asked for, or else the pocket model.
   const [first] = models.map((model) => `/models/${encodeURIComponent(basename(resolve(model)))}/`);
-  console.log(`Demo page: ${server.origin}/?model=${first}   (Ctrl-C stops the server)`);
+  console.log(`Demo page: ${server.origin}/${first ? `?model=${first}` : ''}   (Ctrl-C stops the server)`);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
