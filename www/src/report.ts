@@ -57,15 +57,17 @@ export function facts(measured: Measured): [string, string][] {
 
 export function tables(measured: Measured): Table[] {
   const out: Table[] = [];
-  if (measured.decode.length) {
+  const [shortest] = measured.decode;
+  if (shortest) {
     const computed = measured.decode.some(({ fill }) => fill === 'prompt');
     out.push({
       title: computed ? 'Decoding after a prompt' : 'Decoding after random keys and values',
-      columns: ['after', 'ms/token', 'tokens/s', 'GB/s'],
+      columns: ['after', 'ms/token', 'tokens/s', 'speed', 'GB/s'],
       rows: measured.decode.map(({ context, ms_per_token, gb_per_s }) => [
         { text: whole(context) },
         spread(ms_per_token),
         { text: figures(1000 / ms_per_token.median) },
+        { text: `${Math.round((100 * shortest.ms_per_token.median) / ms_per_token.median)}%` },
         { text: figures(gb_per_s) },
       ]),
     });

@@ -62,20 +62,21 @@ pub fn of(measured: &Measured) -> String {
         ),
     );
 
-    if !report.decode.is_empty() {
+    if let Some(shortest) = report.decode.first() {
         let _ = writeln!(
             out,
             "\n{}",
-            bold("  Decode after    ms/token   from       to         runs  tokens  tokens/s   GB/s")
+            bold("  Decode after    ms/token   from       to         runs  tokens/s  speed   GB/s")
         );
         for figure in &report.decode {
+            let median = figure.ms_per_token.median;
             let _ = writeln!(
                 out,
-                "  {:<14}  {}  {:>6}  {:>8.2}  {:>5.2}",
+                "  {:<14}  {}  {:>8.2}  {:>4.0}%  {:>5.2}",
                 thousands(figure.context as u64),
                 spread(&figure.ms_per_token),
-                figure.tokens,
-                1e3 / figure.ms_per_token.median,
+                1e3 / median,
+                100.0 * shortest.ms_per_token.median / median,
                 figure.gb_per_s
             );
         }
