@@ -72,7 +72,7 @@ async function measure(source: string, options: BenchmarkOptions, signal: AbortS
     const onProgress: BenchmarkOptions['onProgress'] = ({ now, done, total }) => {
       page.runningBar.max = total;
       page.runningBar.value = done;
-      page.runningLine.textContent = `${now} · ${done} of ${total} done`;
+      page.runningLine.textContent = `${now}\n${done} of ${total} done`;
     };
     const report = await engine.benchmark({ ...options, prose, signal, onProgress });
     return { shape, load_ms, experts: engine.facts.experts, ...report };
@@ -138,10 +138,10 @@ function tableElement({ title, columns, rows }: Table): HTMLElement {
   const body = table.createTBody();
   for (const row of rows) {
     const line = body.insertRow();
-    for (const { text, note, share } of row) {
+    for (const { text, note, bar } of row) {
       const cell = line.insertCell();
       cell.textContent = text;
-      if (share !== undefined) cell.style.setProperty('--share', String(share));
+      if (bar !== undefined) cell.style.setProperty('--bar', String(bar));
       if (note) {
         const small = document.createElement('small');
         small.textContent = note;

@@ -14,8 +14,8 @@ export interface Cell {
   text: string;
   /** In small print under or behind it. */
   note?: string;
-  /** Of the whole, from 0 to 1. */
-  share?: number;
+  /** Of the largest, from 0 to 1: a bar. */
+  bar?: number;
 }
 
 export interface Table {
@@ -99,12 +99,13 @@ function kernels(title: string, profile: KernelProfile[]): Table {
   const sum = (value: (kernel: KernelProfile) => number) => profile.reduce((total, kernel) => total + value(kernel), 0);
   const all = { kernel: 'in all', dispatches: sum(({ dispatches }) => dispatches), ms: sum(({ ms }) => ms) };
   const bytes = sum(({ bytes }) => bytes ?? 0);
+  const largest = Math.max(...profile.map(({ ms }) => ms));
   const rows = [...profile, { ...all, bytes: bytes || null, gb_per_s: bytes ? bytes / all.ms / 1e6 : null }];
   return {
     title,
-    columns: ['kernel', 'GPU ms', 'dispatches', ...(bytes ? ['read', 'GB/s'] : [])],
+    columns: ['kernel', 'ms', 'calls', ...(bytes ? ['read', 'GB/s'] : [])],
     rows: rows.map(({ kernel, ms, dispatches, bytes: read, gb_per_s }) => [
-      { text: kernel, share: kernel === all.kernel ? 0 : ms / all.ms },
+      { text: kernel, bar: kernel === all.kernel ? 0 : ms / largest },
       { text: figures(ms) },
       { text: whole(dispatches) },
       ...(bytes ? [{ text: read === null ? '' : format.bytes(read) }, { text: gb_per_s === null ? '' : figures(gb_per_s) }] : []),
