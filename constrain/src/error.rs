@@ -34,6 +34,11 @@ impl ConstraintError {
 
     pub(crate) fn run(error: impl ToString) -> ConstraintError {
         let detail = error.to_string();
+        // llguidance's word for it.
+        let detail = match detail.starts_with("NoExtensionBias") {
+            true => "no token can follow, and the text is not whole".into(),
+            false => detail.trim_end_matches(" <non-verbose/>").into(),
+        };
         ConstraintError::Run { detail }
     }
 }

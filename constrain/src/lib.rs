@@ -13,7 +13,7 @@ use llguidance::{
     api::{GrammarWithLexer, TopLevelGrammar},
 };
 use serde_json::{Value, json};
-use toktrie::{InferenceCapabilities, SimpleVob};
+use toktrie::InferenceCapabilities;
 
 pub use error::ConstraintError;
 pub use vocabulary::Vocabulary;
@@ -93,10 +93,12 @@ impl Compiler {
         if let Some(detail) = matcher.get_error() {
             return Err(ConstraintError::Compile { detail });
         }
-        Ok(Constraint {
-            matcher,
-            mask: vec![0; self.logits.div_ceil(32)],
-        })
+        let mask = vec![0; self.logits.div_ceil(32)];
+        let mut constraint = Constraint { matcher, mask };
+        match constraint.mask() {
+            Err(ConstraintError::Run { detail }) => Err(ConstraintError::Compile { detail }),
+            _ => Ok(constraint),
+        }
     }
 }
 
@@ -113,12 +115,7 @@ impl Constraint {
         if self.is_whole() {
             return Ok(None);
         }
-        let allowed: SimpleVob = match self.matcher.compute_mask() {
-            Ok(allowed) => allowed,
-            // That nothing can follow is sometimes found out only now.
-            Err(_) if self.is_whole() => return Ok(None),
-            Err(error) => return Err(ConstraintError::run(error)),
-        };
+        let allowed = self.matcher.compute_mask().map_err(ConstraintError::run)?;
         let words = allowed.as_slice();
         let words = &words[..words.len().min(self.mask.len())];
         self.mask.fill(0);

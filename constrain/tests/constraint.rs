@@ -175,6 +175,8 @@ fn what_cannot_be_held_to_is_refused() {
         (Format::Regex("(ab".into()), "unclosed group"),
         (Format::Regex("a(?=b)".into()), "look-around"),
         (Format::Regex(String::new()), "empty"),
+        (schema(json!({ "$ref": "#" })), "no token can follow"),
+        (Format::Grammar("start: start".into()), "no token can follow"),
         (Format::Grammar("start: nothing".into()), "nothing"),
         (Format::Grammar(String::new()), "start"),
     ];
