@@ -1,6 +1,8 @@
 /** Generations in the worker: whose turn it is, in which session, and what the page is told. */
 import type { WebEngine } from '../wasm/mobilemoe_web.js';
+import { Constrainer, type Vocabulary } from './constrain.js';
 import { MobileMoEError } from './errors.js';
+import type { Facts } from './facts.js';
 import type { WireEvent, WireGenerate, WirePrompt } from './protocol.js';
 import { Turns } from './turns.js';
 import type { GeneratedToken, Generation } from './types.js';
@@ -34,6 +36,7 @@ interface Choice {
 export class Scheduler {
   readonly #engine: WebEngine;
   readonly #held: { weightBytes: number; scratchBytes: number };
+  readonly #constrainer: Constrainer;
   readonly #turns = new Turns(1);
   readonly #running = new Turns(MOST_AT_ONCE);
   /** In each session one thing after another. */
@@ -41,9 +44,10 @@ export class Scheduler {
   /** The last session of calls that bring none: what the next such call shares with it is not computed again. */
   #spare: number | undefined;
 
-  constructor(engine: WebEngine, held: { weightBytes: number; scratchBytes: number }) {
+  constructor(engine: WebEngine, { weightBytes, scratchBytes, vocabSize }: Facts) {
     this.#engine = engine;
-    this.#held = held;
+    this.#held = { weightBytes, scratchBytes };
+    this.#constrainer = new Constrainer(() => this.turn((engine) => engine.vocabulary() as Vocabulary), vocabSize);
   }
 
   /** Something short to do with the engine. */
@@ -129,26 +133,32 @@ export class Scheduler {
     if (signal.aborted) return this.#neverBegun(choice);
     const queuedMs = performance.now() - askedMs;
     const seed = seedOf(choice);
-    const options = { ...request.options, seed: words(seed) };
+    const constraint = request.format && (await this.#constrainer.compile(request.format));
+    const options = { ...request.options, seed: words(seed), masked: constraint !== undefined };
     const generation = await this.turn((engine) => engine.begin(session, ids, options));
+    const isWhole = () => constraint !== undefined && constraint.mask === undefined;
     emit({ choice: index, begun: true });
     let text = '';
     let firstTokenMs: number | undefined;
     let ended: Ended;
     try {
-      while (!signal.aborted) {
-        const step = (await this.turn((engine) => engine.step(generation))) as Step;
+      while (!signal.aborted && !isWhole()) {
+        const step = (await this.turn((engine) => engine.step(generation, constraint?.mask))) as Step;
         if (step === null) break;
         if ('done' in step) continue;
         firstTokenMs ??= performance.now() - askedMs;
         onPrompt();
         text += step.text ?? '';
         emit({ choice: index, token: step });
+        constraint?.accept(step.id);
       }
     } finally {
       ended = await this.turn((engine) => engine.end(generation) as Promise<Ended>);
+      constraint?.free();
     }
     const { rest, kvBytes, heapBytes, ...facts } = ended;
+    // Not cut short: there was nothing more to say.
+    if (facts.finishReason === 'abort' && isWhole()) facts.finishReason = 'stop';
     if (rest) emit({ choice: index, rest });
     return { ...facts, text: text + rest, seed, queuedMs, firstTokenMs, memory: { ...this.#held, kvBytes, heapBytes } };
   }

@@ -4,6 +4,7 @@ export { MobileMoEError } from './errors.js';
 export type { Facts } from './facts.js';
 export { MobileMoE } from './mobilemoe.js';
 export type * from './openai.js';
+export type { ResponseFormat } from './response-format.js';
 export { Session } from './session.js';
 export type { FileUrls, Source, SourceOptions } from './source.js';
 export { GenerationStream } from './stream.js';

@@ -6,6 +6,7 @@ import type { Facts } from './facts.js';
 import { ProgressMeter } from './progress.js';
 import type { WireLoadOptions } from './protocol.js';
 import { given, tokenIds, wireOptions, wirePrompt, wireSeed } from './request.js';
+import { wireFormat } from './response-format.js';
 import { Session, startGenerate } from './session.js';
 import { wireSource, type Source } from './source.js';
 import { GenerationStream } from './stream.js';
@@ -109,6 +110,7 @@ export class MobileMoE {
       choices: 1,
       seed: wireSeed(options.seed),
       options: wireOptions(options),
+      format: wireFormat(options.responseFormat),
     });
     return new GenerationStream(startGenerate(this.#connection, request, options.signal));
   }

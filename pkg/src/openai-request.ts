@@ -3,6 +3,7 @@ import { MobileMoEError } from './errors.js';
 import type { ChatCompletionCreateParams, ChatCompletionMessageParam, CompletionCreateParams, CompletionParams } from './openai.js';
 import type { WireGenerate, WirePrompt } from './protocol.js';
 import { given, tokenIds, wireOptions, wireSeed } from './request.js';
+import { wireFormat } from './response-format.js';
 import type { ChatMessage } from './types.js';
 
 export interface Asked {
@@ -28,7 +29,6 @@ const NEUTRAL: Record<string, (value: unknown) => boolean> = {
   function_call: (value) => value === 'none' || value === 'auto',
   parallel_tool_calls: () => true,
   modalities: (value) => Array.isArray(value) && value.every((modality) => modality === 'text'),
-  response_format: (value) => (value as { type?: unknown }).type === 'text',
   store: (value) => value === false,
   service_tier: (value) => value === 'auto' || value === 'default',
   best_of: (value) => value === 1,
@@ -62,7 +62,7 @@ export function askedOfText(params: CompletionCreateParams): Asked {
 function asked(params: CompletionParams, prompts: WirePrompt[], topLogprobs: number | undefined): Asked {
   const {
     model, max_tokens, n, stop, stream, stream_options, temperature, top_p, seed, logit_bias, frequency_penalty, presence_penalty,
-    top_k, min_p, repetition_penalty, routing, ...others
+    top_k, min_p, repetition_penalty, routing, response_format, ...others
   } = params;
   refuseOthers(others);
   const choices = n ?? 1;
@@ -87,7 +87,7 @@ function asked(params: CompletionParams, prompts: WirePrompt[], topLogprobs: num
   }));
   return {
     prompts,
-    request: { session: undefined, choices, seed: wireSeed(seed ?? undefined), options },
+    request: { session: undefined, choices, seed: wireSeed(seed ?? undefined), options, format: wireFormat(response_format ?? undefined) },
     model,
     logprobs: topLogprobs !== undefined,
     stream: stream ?? false,

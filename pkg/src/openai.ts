@@ -3,6 +3,8 @@
  * given and taken here. What is ours beside them is marked.
  */
 
+import type { ResponseFormat } from './response-format.js';
+
 /** `developer` is rendered as `system`. Only text can be read. */
 export interface ChatCompletionMessageParam {
   role: 'system' | 'developer' | 'user' | 'assistant';
@@ -29,6 +31,8 @@ export interface CompletionParams {
   logit_bias?: Readonly<Record<string, number>> | null;
   frequency_penalty?: number | null;
   presence_penalty?: number | null;
+  /** In completions, ours. */
+  response_format?: ResponseFormat | null;
   /** Ours. */
   top_k?: number | null;
   /** Ours. */

@@ -41,6 +41,12 @@ export type WireOptions = Pick<
   'maxTokens' | 'temperature' | 'topK' | 'topP' | 'minP' | 'frequencyPenalty' | 'presencePenalty' | 'repetitionPenalty' | 'routing'
 > & { logitBias?: [id: number, bias: number][]; stop?: string[]; topLogprobs?: number };
 
+/** What the answer has to be, as the constraint's compiler takes it. */
+export interface WireFormat {
+  kind: 'json_object' | 'json_schema' | 'regex' | 'grammar';
+  source: string;
+}
+
 export interface WireGenerate {
   prompt: WirePrompt;
   /** The session to use; without one, the worker keeps one for such calls. */
@@ -50,6 +56,7 @@ export interface WireGenerate {
   /** Of the first choice; those after it count on. */
   seed: number;
   options: WireOptions;
+  format: WireFormat | undefined;
 }
 
 /** Of the `choice`-th answer: it began; a token; text that was held back until its end. */

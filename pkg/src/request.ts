@@ -9,9 +9,9 @@ export function wirePrompt(prompt: Prompt): WirePrompt {
   return isChat ? { messages: prompt as readonly ChatMessage[] } : { ids: tokenIds(prompt as ArrayLike<number>) };
 }
 
-/** The options but for prompt, session and seed; refuses names that it does not know. */
+/** The options but for prompt, session, seed and format; refuses names that it does not know. */
 export function wireOptions(options: GenerateOptions): WireOptions {
-  const { stop, logprobs, logitBias, signal: _signal, seed: _seed, ...rest } = options;
+  const { stop, logprobs, logitBias, signal: _signal, seed: _seed, responseFormat: _format, ...rest } = options;
   const { maxTokens, temperature, topK, topP, minP, frequencyPenalty, presencePenalty, repetitionPenalty, routing, ...unknown } = rest;
   const [name] = Object.keys(unknown);
   if (name !== undefined) throw new MobileMoEError('BadOptions', `options: there is no "${name}"`);

@@ -2,6 +2,7 @@ import type { Connection } from './connection.js';
 import { MobileMoEError } from './errors.js';
 import type { WireEvent, WireGenerate } from './protocol.js';
 import { wireOptions, wirePrompt, wireSeed } from './request.js';
+import { wireFormat } from './response-format.js';
 import { EventStream, GenerationStream } from './stream.js';
 import type { GenerateOptions, Generation, Prompt } from './types.js';
 
@@ -45,6 +46,7 @@ export class Session {
       choices: 1,
       seed: wireSeed(options.seed),
       options: wireOptions(options),
+      format: wireFormat(options.responseFormat),
     });
     return new GenerationStream(startGenerate(this.#connection, request, options.signal));
   }

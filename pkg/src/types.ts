@@ -1,3 +1,4 @@
+import type { ResponseFormat } from './response-format.js';
 import type { SourceOptions } from './source.js';
 
 /** How far loading has come. */
@@ -116,6 +117,8 @@ export interface GenerateOptions {
    * model's own: temperature 1, before penalties and bias.
    */
   logprobs?: number;
+  /** What the answer has to be: JSON, under a schema or not, or what a regex or a grammar allows; default: any text. */
+  responseFormat?: ResponseFormat;
   /** Report the experts that each token took. */
   routing?: boolean;
   /** Aborting ends the stream with finish reason "abort", within one token; what was generated is kept. */

@@ -30,7 +30,7 @@ const handlers: Handlers = {
     const progress = throttle((bytesDone: number, bytesTotal: number) => emit({ stage: 'weights', bytesDone, bytesTotal }));
     const engine = await WebEngine.load(await checkpoint(source), options, progress, die);
     const facts: Facts = { ...(engine.facts() as Facts), adapter: await adapterName(options.lowPower) };
-    loaded = new Scheduler(engine, { weightBytes: facts.weightBytes, scratchBytes: facts.scratchBytes });
+    loaded = new Scheduler(engine, facts);
     return facts;
   },
   async canRun([source, options]) {
