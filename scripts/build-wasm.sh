@@ -17,7 +17,7 @@ module() {
   rm -f "$out/.$name" "$out/$name".* "$out/${name}_bg".*
   "$BINDGEN" "$compiled" $out
   echo "$inputs" >"$out/.$name"
-  node scripts/sizes.mjs "$out/${name}_bg.wasm"
+  echo "${name}_bg.wasm: $(stat -c %s "$out/${name}_bg.wasm") bytes"
 }
 
 module mobilemoe_web --package mobilemoe-web --no-default-features

@@ -54,11 +54,11 @@ const TYPES = {
  */
 
 /**
- * @param {{ port?: number, models?: string[], faults?: Faults, mounts?: Record<string, string> }} options
- *   `port` 0 takes a free one; `mounts` serves further folders, by URL prefix ("/fixtures/").
+ * @param {{ port?: number, models?: string[], faults?: Faults, mounts?: Record<string, string>, headers?: Record<string, string> }} options
+ *   `port` 0 takes a free one; `mounts` serves further folders, by URL prefix ("/fixtures/"); `headers` go with every file.
  * @returns {Promise<{ origin: string, faults: Faults, requests: Served[], close: () => Promise<void> }>}
  */
-export async function serve({ port = 0, models = [], faults = {}, mounts = {} } = {}) {
+export async function serve({ port = 0, models = [], faults = {}, mounts = {}, headers: always = {} } = {}) {
   const folders = { '/pkg/': join(ROOT, 'pkg'), ...mounts };
   for (const model of models) folders[`/models/${encodeURIComponent(basename(resolve(model)))}/`] = resolve(model);
   folders['/'] = join(ROOT, 'www');
@@ -87,6 +87,7 @@ export async function serve({ port = 0, models = [], faults = {}, mounts = {} } 
     const { file, size, modifiedMs } = found;
     const etag = `"${size.toString(16)}-${Math.round(modifiedMs).toString(16)}"`;
     const headers = {
+      ...always,
       'Content-Type': TYPES[extname(file)] ?? 'application/octet-stream',
       'Cache-Control': 'no-cache',
       ETag: etag,

@@ -1,10 +1,9 @@
 // `npm run sizes`: bytes of each file of the package that a page may load: as it is, in gzip and in brotli, as servers send it.
-// With FILES as arguments: a line for each of these.
 
 import { readFileSync, readdirSync } from 'node:fs';
 import { basename, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { brotliCompressSync, gzipSync } from 'node:zlib';
+import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 
 const PACKAGE = fileURLToPath(new URL('../pkg/', import.meta.url));
 
@@ -16,22 +15,26 @@ const GROUPS = [
 ];
 
 /** @returns {{ raw: number, gzip: number, brotli: number }} bytes */
-function measure(file) {
+function measure(file, quality) {
   const bytes = readFileSync(file);
-  return { raw: bytes.length, gzip: gzipSync(bytes, { level: 9 }).length, brotli: brotliCompressSync(bytes).length };
+  const params = { [constants.BROTLI_PARAM_QUALITY]: quality };
+  return { raw: bytes.length, gzip: gzipSync(bytes, { level: 9 }).length, brotli: brotliCompressSync(bytes, { params }).length };
 }
 
 const add = (a, b) => ({ raw: a.raw + b.raw, gzip: a.gzip + b.gzip, brotli: a.brotli + b.brotli });
 
-/** @returns {{ group: string, files: { name: string, raw: number, gzip: number, brotli: number }[], total: object }[]} */
-export function packageSizes() {
+/**
+ * @param {number} quality brotli's; 11, the best, takes half a minute
+ * @returns {{ group: string, files: { name: string, raw: number, gzip: number, brotli: number }[], total: object }[]} core first
+ */
+export function packageSizes(quality = 11) {
   const files = ['dist', 'wasm']
     .flatMap((folder) => readdirSync(join(PACKAGE, folder), { recursive: true }).map((name) => join(PACKAGE, folder, String(name))))
     .filter((file) => /\.(js|wasm)$/.test(file))
     .sort();
   const groupOf = (file) => GROUPS.find(([, pattern]) => pattern.test(basename(file)))[0];
   return GROUPS.map(([group]) => {
-    const own = files.filter((file) => groupOf(file) === group).map((file) => ({ name: relative(PACKAGE, file), ...measure(file) }));
+    const own = files.filter((file) => groupOf(file) === group).map((file) => ({ name: relative(PACKAGE, file), ...measure(file, quality) }));
     return { group, files: own, total: own.reduce(add, { raw: 0, gzip: 0, brotli: 0 }) };
   }).reverse();
 }
@@ -40,17 +43,9 @@ const kB = (bytes) => (bytes / 1000).toFixed(1);
 const row = (name, { raw, gzip, brotli }) => `| ${name} | ${kB(raw)} | ${kB(gzip)} | ${kB(brotli)} |`;
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const given = process.argv.slice(2);
-  for (const file of given) {
-    const { raw, gzip, brotli } = measure(file);
-    console.log(`${basename(file)}: ${kB(raw)} kB raw, ${kB(gzip)} kB gzip, ${kB(brotli)} kB brotli`);
-  }
-  if (given.length === 0) {
-    console.log('| kB (1000 bytes) | raw | gzip | brotli |\n|---|---:|---:|---:|');
-    for (const { group, files, total } of packageSizes()) {
-      if (files.length === 0) continue;
-      for (const { name, ...size } of files) console.log(row(`\`${name}\``, size));
-      console.log(row(`**${group}**`, total));
-    }
+  console.log('| kB (1000 bytes) | raw | gzip | brotli |\n|---|---:|---:|---:|');
+  for (const { group, files, total } of packageSizes()) {
+    for (const { name, ...size } of files) console.log(row(`\`${name}\``, size));
+    console.log(row(`**${group}**`, total));
   }
 }

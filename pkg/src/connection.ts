@@ -24,6 +24,7 @@ export class Connection {
 
   constructor() {
     this.lost = new Promise((resolve) => (this.#reportLost = resolve));
+    if (typeof Worker === 'undefined') throw new MobileMoEError('NoWebGpu', 'There are no workers here: the engine runs in browsers.');
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'mobilemoe' });
     this.#worker.onmessage = ({ data }: MessageEvent<Reply>) => this.#receive(data);
     this.#worker.onmessageerror = () => this.#fail('WorkerCrashed', 'A message from the worker could not be read.');

@@ -1,6 +1,7 @@
 /** Structured output in the worker. Its WASM module is fetched when first used. */
 import init, { Compiler, type Constraint as WasmConstraint } from '../wasm/mobilemoe_constrain.js';
 import { MobileMoEError } from './errors.js';
+import { start } from './module.js';
 import type { WireFormat } from './protocol.js';
 
 /** Every token's bytes: token `i` is `bytes[ends[i - 1]..ends[i]]`; `special` has a byte a token, `endIds` end an answer. */
@@ -33,11 +34,7 @@ export class Constrainer {
 
   async #load(): Promise<Compiler> {
     const vocabulary = await this.#vocabulary();
-    try {
-      await init();
-    } catch (error) {
-      throw new MobileMoEError('ModuleMissing', `The module for structured output cannot be loaded: ${MobileMoEError.from(error).message}`);
-    }
+    await start(init, 'for structured output');
     const { bytes, ends, special, endIds } = vocabulary;
     return guarded(() => new Compiler(bytes, ends, special, endIds, this.#logits));
   }

@@ -5,6 +5,7 @@ import { capability, findAdapter } from './capability.js';
 import { MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
 import { Scheduler } from './generate.js';
+import { start } from './module.js';
 import type { Call, Calls, Method, Reply, Request, WireSource } from './protocol.js';
 import { listDirectory } from './source.js';
 import type { LogitsTrace, Score } from './types.js';
@@ -26,7 +27,7 @@ function engine(): Scheduler {
 const handlers: Handlers = {
   async load([source, options], { emit }) {
     emit({ stage: 'opening', bytesDone: 0, bytesTotal: 0 });
-    await init();
+    await start(init, 'of the engine');
     const progress = throttle((bytesDone: number, bytesTotal: number) => emit({ stage: 'weights', bytesDone, bytesTotal }));
     const engine = await WebEngine.load(await checkpoint(source), options, progress, die);
     const facts: Facts = { ...(engine.facts() as Facts), adapter: await adapterName(options.lowPower) };
@@ -34,7 +35,7 @@ const handlers: Handlers = {
     return facts;
   },
   async canRun([source, options]) {
-    await init();
+    await start(init, 'of the engine');
     return capability(await checkpoint(source), options);
   },
   generate: async ([request], { emit, signal }) => engine().generate(request, emit, signal),

@@ -56,16 +56,25 @@ export function browserTest(name, options, body) {
 }
 
 /**
- * @param {{ viewport?: { width: number, height: number }, models?: string[], gpu?: boolean }} options
- *   `models`: folders served at /models/; `gpu`: the machine's own instead of software
+ * @typedef {object} BrowserOptions
+ * @property {{ width: number, height: number }} [viewport]
+ * @property {string[]} [models] folders served at /models/
+ * @property {boolean} [gpu] the machine's own instead of software
+ * @property {Record<string, string>} [mounts] further folders, as `serve` takes them
+ * @property {Record<string, string>} [headers] further headers, likewise
+ */
+
+/**
+ * @param {BrowserOptions} options
  * @template T
  * @param {(stage: Stage) => Promise<T>} body
  * @returns {Promise<T>}
  */
-export async function withBrowser({ viewport, models, gpu }, body) {
+export async function withBrowser({ viewport, models, gpu, mounts, headers }, body) {
   const server = await serve({
     models,
-    mounts: { '/fixtures/': join(TESTS, 'fixtures'), '/pages/': join(TESTS, 'browser/pages') },
+    headers,
+    mounts: { ...mounts, '/fixtures/': join(TESTS, 'fixtures'), '/pages/': join(TESTS, 'browser/pages') },
   });
   const profile = await mkdtemp(join(tmpdir(), 'mobilemoe-browser-'));
   let context;
