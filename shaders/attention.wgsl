@@ -1,15 +1,17 @@
 // Causal grouped-query attention over the cache with an online softmax, 64 positions at a time.
 //
-// A workgroup owns one KV head and one token; it loads each key and value once for the GROUP query heads that share them.
+// A workgroup owns one KV head and one token, or one split of the cache; it loads each key and value once for the GROUP query heads that share them.
 // A token sees the WINDOW last positions, its own included.
-// workgroups: [KV_HEADS, count]
+// workgroups: [KV_HEADS, count, splits]
 
 #import step
+#import splits
 
 @group(0) @binding(0) var<storage, read> step: Step;
 @group(0) @binding(1) var<storage, read> query: array<vec4<f32>>; // [count, QUERY_HEADS, 16]
 @group(0) @binding(2) var<storage, read> cache: array<u32>; // [positions, k|v, KV_HEADS, 64], f16 pairs or f32
-@group(0) @binding(3) var<storage, read_write> attended: array<f32>; // [count, QUERY_HEADS, 64]
+@group(0) @binding(3) var<storage, read_write> attended: array<f32>; // [splits, count, QUERY_HEADS, 64]
+@group(0) @binding(4) var<storage, read_write> softmax: array<vec2<f32>>; // [splits, count, QUERY_HEADS] largest, sum
 
 var<workgroup> queries: array<vec4<f32>, GROUP * 16u>; // [GROUP, 16]
 var<workgroup> scores: array<f32, GROUP * 64u>; // [GROUP, 64 positions]
@@ -48,7 +50,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         maximum[g] = -1e30;
     }
     let length = step.position + token + 1u;
-    for (var start = max(length, WINDOW) - WINDOW; start < length; start += 64u) {
+    let seen = min(length, WINDOW);
+    let run = (seen + splits_of(seen) - 1u) / splits_of(seen);
+    let begin = min(length - seen + workgroup.z * run, length);
+    let end = min(begin + run, length);
+    for (var start = begin; start < end; start += 64u) {
         // Thread = position: its score against every query of the group.
         let position = start + local;
         // Cleared by hand: Chromium on SwiftShader keeps an array's values from one round of a loop to the next.
@@ -56,7 +62,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         for (var g = 0u; g < GROUP; g++) {
             dots[g] = 0.0;
         }
-        if (position < length) {
+        if (position < end) {
             let row = (position * 2u * KV_HEADS + kv_head) * 64u;
             for (var i = 0u; i < 16u; i++) {
                 let key = cached4(row, i);
@@ -66,7 +72,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             }
         }
         for (var g = 0u; g < GROUP; g++) {
-            scores[g * 64u + local] = select(-1e30, dots[g], position < length);
+            scores[g * 64u + local] = select(-1e30, dots[g], position < end);
         }
         workgroupBarrier();
         for (var g = 0u; g < GROUP; g++) {
@@ -78,11 +84,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             total[g] *= shrink;
             sum[g] *= shrink;
             maximum[g] = larger;
-            shares[g * 64u + local] = select(0.0, exp(scores[g * 64u + local] - larger), position < length);
+            shares[g * 64u + local] = select(0.0, exp(scores[g * 64u + local] - larger), position < end);
         }
         workgroupBarrier();
         // Thread = dimension: its share of every value.
-        let here = min(64u, length - start);
+        let here = min(64u, end - start);
         for (var i = 0u; i < here; i++) {
             let value = cached((((start + i) * 2u + 1u) * KV_HEADS + kv_head) * 64u + local);
             for (var g = 0u; g < GROUP; g++) {
@@ -93,6 +99,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
     }
     for (var g = 0u; g < GROUP; g++) {
-        attended[(token * QUERY_HEADS + first_head + g) * 64u + local] = sum[g] / total[g];
+        let row = (workgroup.z * step.count + token) * QUERY_HEADS + first_head + g;
+        attended[row * 64u + local] = sum[g] / max(total[g], 1e-30); // a split may have nothing to see
+        if (local == 0u) {
+            softmax[row] = vec2<f32>(maximum[g], total[g]);
+        }
     }
 }

@@ -1,6 +1,7 @@
 // h = rmsnorm(x) * norm; s = sigmoid(W_router h) in f32; chosen = top-k of (s + bias), ties to the lower index;
 // weight = s[chosen] / (sum(s[chosen]) + 1e-20) * SCALING. Each expert is looked up in the page table: what follows
 // reads slots, not experts. A dense layer (EXPERTS == 0) only needs h.
+// A workgroup owns a token; LANES threads share an expert's dot product.
 // workgroups: [count]
 
 #import step
@@ -17,8 +18,6 @@
 @group(0) @binding(7) var<storage, read_write> fault: array<u32>; // 0, or 1 + layer * EXPERTS + expert
 
 const TILE: u32 = 1u;
-const THREADS: u32 = 256u;
-const LANES: u32 = 4u; // threads that share an expert's dot product
 
 #import rms
 
@@ -26,7 +25,7 @@ var<workgroup> dots: array<f32, THREADS>;
 var<workgroup> scores: array<f32, max(EXPERTS, 1u)>; // s
 var<workgroup> biased: array<f32, max(EXPERTS, 1u)>; // s + bias
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let token = workgroup.x;
     let row = token * (HIDDEN / 4u);
@@ -48,7 +47,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         dots[local] = sum;
         workgroupBarrier();
         if (local % LANES == 0u && expert < EXPERTS) {
-            let logit = dots[local] + dots[local + 1u] + dots[local + 2u] + dots[local + 3u];
+            var logit = dots[local];
+            for (var lane = 1u; lane < LANES; lane++) {
+                logit += dots[local + lane];
+            }
             let score = 1.0 / (1.0 + exp(min(-logit, 80.0)));
             let bias = bitcast<f32>(half_of(words[BIAS + expert / 2u], expert % 2u) << 16u); // BF16
             scores[expert] = score;

@@ -274,12 +274,13 @@ impl Running {
         while self.submitted < self.options.max_tokens
             && self.submitted <= self.generation.tokens.len() + self.options.run_ahead
         {
-            session.cache.reserve(model, total + self.submitted).await?;
+            let position = total + self.submitted - 1;
+            session.cache.reserve(model, position + 1).await?;
             if let Some(wheel) = &self.wheel {
                 wheel.count_input(model);
             }
             model.submit(None, Some(self.read_back.staging()), |pass| {
-                model.forward(pass, &session.cache, 1);
+                model.forward(pass, &session.cache, position, 1);
                 self.choose(model, pass);
             });
             self.submitted(model, 0);

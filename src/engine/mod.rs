@@ -21,7 +21,7 @@ use crate::{
     ModelConfig, Result,
     checkpoint::{Checkpoint, Repository},
     gpu::GpuError,
-    kernels::{KvFormat, adjust::Adjust, logprob::Logprob},
+    kernels::{KvFormat, Variant, adjust::Adjust, logprob::Logprob},
     model::{Model, ModelOptions},
 };
 
@@ -84,6 +84,8 @@ pub struct EngineFacts {
     /// Keys and values of one token; a session holds them for its whole conversation.
     pub kv_bytes_per_token: u64,
     pub kv: KvFormat,
+    /// How kernels share out their work on this adapter.
+    pub variant: Variant,
     /// Longest prompt and answer together, in tokens.
     pub context_length: usize,
     /// Prompt tokens per submit.
@@ -126,6 +128,7 @@ impl Engine {
             scratch_bytes: plan.scratch_bytes,
             kv_bytes_per_token: plan.kv_bytes_per_token,
             kv: plan.kv,
+            variant: self.model.variant,
             context_length: plan.context_length,
             chunk_tokens: plan.chunk_tokens,
             dispatches_per_token: self.model.dispatches_per_token(),

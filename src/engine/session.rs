@@ -76,7 +76,7 @@ impl Session {
         };
         model.gpu.write(&model.scratch.tokens, 0, bytemuck::cast_slice(ids));
         model.submit(Some(step), chosen, |pass| {
-            model.forward(pass, &self.cache, ids.len());
+            model.forward(pass, &self.cache, self.tokens.len(), ids.len());
             then(pass);
         });
         self.tokens.extend_from_slice(ids);

@@ -20,7 +20,21 @@ pub struct Kernel {
 pub struct Dispatch<'a> {
     pub kernel: &'a Kernel,
     pub bind_group: &'a wgpu::BindGroup,
-    pub workgroups: [u32; 3],
+    pub workgroups: Workgroups<'a>,
+}
+
+/// How many workgroups a dispatch runs.
+#[derive(Clone, Copy)]
+pub enum Workgroups<'a> {
+    Direct([u32; 3]),
+    /// As three words that an earlier kernel has written, at this offset in bytes.
+    Indirect(&'a wgpu::Buffer, u64),
+}
+
+impl From<[u32; 3]> for Workgroups<'_> {
+    fn from(workgroups: [u32; 3]) -> Self {
+        Workgroups::Direct(workgroups)
+    }
 }
 
 /// A value of the prelude that precedes a kernel's source, as `const NAME: type = value;`.
@@ -50,12 +64,22 @@ pub mod constant {
 use constant::Constant;
 
 /// What `#import name` stands for.
-const SHARED: [(&str, &str); 5] = [
+const SHARED: [(&str, &str); 15] = [
+    ("attended", include_str!("../../shaders/shared/attended.wgsl")),
     ("choice", include_str!("../../shaders/shared/choice.wgsl")),
+    ("columns", include_str!("../../shaders/shared/columns.wgsl")),
+    ("entries", include_str!("../../shaders/shared/entries.wgsl")),
+    ("halves", include_str!("../../shaders/shared/halves.wgsl")),
+    ("inverse_rms", include_str!("../../shaders/shared/inverse_rms.wgsl")),
     ("linear", include_str!("../../shaders/shared/linear.wgsl")),
     ("numbers", include_str!("../../shaders/shared/numbers.wgsl")),
     ("rms", include_str!("../../shaders/shared/rms.wgsl")),
+    ("rows1", include_str!("../../shaders/shared/rows1.wgsl")),
+    ("rows4", include_str!("../../shaders/shared/rows4.wgsl")),
+    ("splits", include_str!("../../shaders/shared/splits.wgsl")),
     ("step", include_str!("../../shaders/shared/step.wgsl")),
+    ("tile1", include_str!("../../shaders/shared/tile1.wgsl")),
+    ("tile4", include_str!("../../shaders/shared/tile4.wgsl")),
 ];
 
 /// The source a device gets: constants first, imports in place.
@@ -72,6 +96,13 @@ fn assemble(name: &str, source: &str, constants: &[(&str, Constant)]) -> String 
         match line.strip_prefix("#import ") {
             None => wgsl += line,
             Some(import) => {
+                // Some are written for as many tokens as TILE says.
+                let by_tile = ["tile", "rows"].contains(&import);
+                let tile = constants.iter().find(|(name, _)| by_tile && *name == "TILE");
+                let import = match tile {
+                    Some((_, Constant::U32(tile))) => format!("{import}{tile}"),
+                    _ => import.to_string(),
+                };
                 let found = SHARED.iter().find(|(shared, _)| *shared == import);
                 wgsl += found
                     .unwrap_or_else(|| panic!("{name}.wgsl imports {import}, which does not exist"))
@@ -157,8 +188,10 @@ impl Dispatch<'_> {
         pass.dispatch(self.kernel.name, |pass| {
             pass.set_pipeline(&self.kernel.pipeline);
             pass.set_bind_group(0, self.bind_group, &[]);
-            let [x, y, z] = self.workgroups;
-            pass.dispatch_workgroups(x, y, z);
+            match self.workgroups {
+                Workgroups::Direct([x, y, z]) => pass.dispatch_workgroups(x, y, z),
+                Workgroups::Indirect(buffer, offset) => pass.dispatch_workgroups_indirect(buffer, offset),
+            }
         });
     }
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 pub use commands::{Commands, Pass};
 pub use counts::{Counter, Counts};
 use futures_channel::oneshot;
-pub use kernel::{Access, Dispatch, Kernel, constant};
+pub use kernel::{Access, Dispatch, Kernel, Workgroups, constant};
 pub use profile::KernelTime;
 
 /// What can go wrong on the way to, or on, the GPU.
@@ -205,6 +205,11 @@ impl Gpu {
     pub fn storage(&self, label: &str, bytes: u64) -> wgpu::Buffer {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         self.buffer(label, bytes.max(16).next_multiple_of(16), usage)
+    }
+
+    /// A storage buffer for the grids of indirect dispatches.
+    pub fn grids(&self, label: &str, bytes: u64) -> wgpu::Buffer {
+        self.buffer(label, bytes, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::INDIRECT)
     }
 
     /// A storage buffer with these contents.

@@ -79,7 +79,7 @@ impl Adjust {
         Dispatch {
             kernel: &self.kernel,
             bind_group,
-            workgroups: [self.vocab.div_ceil(256) as u32, 1, 1],
+            workgroups: [self.vocab.div_ceil(256) as u32, 1, 1].into(),
         }
     }
 }

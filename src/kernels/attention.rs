@@ -1,6 +1,6 @@
 //! Causal grouped-query attention over the KV cache.
 
-use super::{KvFormat, LayerShape, dot};
+use super::{KvFormat, LayerShape, Style, dot};
 use crate::{
     config::{LayerConfig, ModelConfig},
     gpu::{Access, Dispatch, Gpu, Kernel},
@@ -8,7 +8,28 @@ use crate::{
 
 pub struct Attention {
     kernel: Kernel,
-    kv_heads: usize,
+    /// For one token and one split.
+    workgroups: u32,
+    window: usize,
+    splits: usize,
+}
+
+/// The most splits of the cache while decoding: room for so many is made.
+const MAX_SPLITS: usize = 16;
+
+/// Splits that a kernel for tiles of `tile` tokens is compiled for; many tokens keep a GPU busy without.
+pub(super) fn max_splits(tile: usize) -> usize {
+    if tile == 1 { MAX_SPLITS } else { 1 }
+}
+
+/// Rows of `attended` and `softmax` in passes of at most `tokens` tokens: a row a token, or a row a split.
+pub fn rows(tokens: usize) -> usize {
+    tokens.max(MAX_SPLITS)
+}
+
+/// How many tokens a layer of this window looks back on, itself included, at most.
+pub(super) fn window(layer: LayerConfig) -> usize {
+    layer.window.unwrap_or(u32::MAX as usize)
 }
 
 impl Attention {
@@ -18,14 +39,27 @@ impl Attention {
             ("QUERY_HEADS", config.query_heads.into()),
             ("KV_HEADS", config.kv_heads.into()),
             ("GROUP", (config.query_heads / config.kv_heads).into()),
-            ("WINDOW", shape.layer.window.unwrap_or(u32::MAX as usize).into()),
+            ("WINDOW", window(shape.layer).into()),
+            ("SPLITS", max_splits(shape.tile).into()),
+            ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
             ("KV_F16", (shape.kv == KvFormat::F16).into()),
         ];
-        let bindings = [Access::Read, Access::Read, Access::Read, Access::ReadWrite];
-        let source = include_str!("../../shaders/attention.wgsl");
+        let bindings = [
+            Access::Read,
+            Access::Read,
+            Access::Read,
+            Access::ReadWrite,
+            Access::ReadWrite,
+        ];
+        let source = shape.style.source(
+            include_str!("../../shaders/attention.wgsl"),
+            include_str!("../../shaders/thread/attention.wgsl"),
+        );
         Attention {
             kernel: Kernel::new(gpu, "attention", source, &constants, &bindings),
-            kv_heads: config.kv_heads,
+            workgroups: shape.style.workgroups(config.kv_heads, config.query_heads),
+            window: window(shape.layer),
+            splits: max_splits(shape.tile),
         }
     }
 
@@ -36,18 +70,23 @@ impl Attention {
         query: &wgpu::Buffer,
         cache: &wgpu::Buffer,
         attended: &wgpu::Buffer,
+        softmax: &wgpu::Buffer,
     ) -> wgpu::BindGroup {
         self.kernel.bind(
             gpu,
-            &[step, query, cache, attended].map(wgpu::Buffer::as_entire_binding),
+            &[step, query, cache, attended, softmax].map(wgpu::Buffer::as_entire_binding),
         )
     }
 
-    pub fn dispatch<'a>(&'a self, bind_group: &'a wgpu::BindGroup, count: usize) -> Dispatch<'a> {
+    /// `position`: of the first of `count` tokens.
+    pub fn dispatch<'a>(&'a self, bind_group: &'a wgpu::BindGroup, position: usize, count: usize) -> Dispatch<'a> {
+        // As shaders/shared/splits.wgsl counts them.
+        let seen = (position + count).min(self.window);
+        let splits = seen.div_ceil(64).clamp(1, self.splits);
         Dispatch {
             kernel: &self.kernel,
             bind_group,
-            workgroups: [self.kv_heads as u32, count as u32, 1],
+            workgroups: [self.workgroups, count as u32, splits as u32].into(),
         }
     }
 }
@@ -93,12 +132,15 @@ pub fn attention(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::testing::*;
+    use crate::{
+        gpu::Workgroups,
+        kernels::{PREFILL_TILE, testing::*},
+    };
 
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(3);
-        for case in 0..18 {
+        for case in 0..24 {
             let config = config(&mut random);
             let layer = LayerConfig {
                 rope: true,
@@ -107,18 +149,22 @@ mod tests {
             };
             let data = LayerData::new(&mut random, &config, layer);
             let kv = [KvFormat::F32, KvFormat::F16][case % 2];
-            let (position, count) = ([0, 1, 62, 63, 64, 300][random.usize(..6)], random.usize(1..6));
+            let position = [0, 1, 62, 63, 64, 300, 1100][random.usize(..7)];
+            let (tile, count) = [(1, 1), (PREFILL_TILE, random.usize(1..6))][random.usize(..2)];
 
             let width = config.kv_heads * 64;
             let query = floats(&mut random, count * config.query_heads * 64, 4.0);
             let cached = floats(&mut random, (position + count) * 2 * width, 1.0);
-            let attended = gpu.storage("attended", (query.len() * 4) as u64);
+            let rows = rows(count);
+            let attended = gpu.storage("attended", (rows * config.query_heads * 256) as u64);
+            let softmax = gpu.storage("softmax", (rows * config.query_heads * 8) as u64);
             let shape = LayerShape {
                 config: &config,
                 layer,
                 layout: &data.layout,
                 kv,
-                tile: 1,
+                style: [Style::Workgroup, Style::Thread][case / 4 % 2],
+                tile,
             };
             let kernel = Attention::new(&gpu, &shape);
             let cache = upload_kv(&gpu, &cached, kv);
@@ -128,12 +174,18 @@ mod tests {
                 &gpu.upload("query", &query),
                 &cache,
                 &attended,
+                &softmax,
             );
-            run(&gpu, kernel.dispatch(&bind_group, count));
+            let dispatch = kernel.dispatch(&bind_group, position, count);
+            let splits = match dispatch.workgroups {
+                Workgroups::Direct([_, _, splits]) => splits as usize,
+                Workgroups::Indirect(..) => unreachable!("attention is dispatched directly"),
+            };
+            run(&gpu, dispatch);
 
             // The twin sees what the cache really holds.
             let cached = read_kv(&gpu, &cache, kv);
-            let rows = |is_value: usize| -> Vec<f32> {
+            let of_cache = |is_value: usize| -> Vec<f32> {
                 cached
                     .chunks_exact(width)
                     .skip(is_value)
@@ -142,8 +194,10 @@ mod tests {
                     .copied()
                     .collect()
             };
-            let twin = attention(&config, layer, &query, &rows(0), &rows(1), position);
-            assert_close(&read(&gpu, &attended), &twin, 1e-4);
+            let twin = attention(&config, layer, &query, &of_cache(0), &of_cache(1), position);
+            let (attended, softmax): (Vec<f32>, Vec<[f32; 2]>) = (read(&gpu, &attended), read(&gpu, &softmax));
+            let found = join_splits(&attended, &softmax, splits, count * config.query_heads);
+            assert_close(&found, &twin, 1e-4);
         }
     }
 }

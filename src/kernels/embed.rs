@@ -45,7 +45,7 @@ impl Embed {
         Dispatch {
             kernel: &self.0,
             bind_group,
-            workgroups: [count as u32, 1, 1],
+            workgroups: [count as u32, 1, 1].into(),
         }
     }
 }

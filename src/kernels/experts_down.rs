@@ -1,6 +1,6 @@
 //! x += the chosen experts' down projections, weighted, plus the shared expert's.
 
-use super::{Choice, EMPTY_SLOT, LayerShape, LayerTensors, experts_up::chosen, tiles};
+use super::{Choice, LayerShape, LayerTensors, Style, experts_up::chosen, routed_down::routed_down, tiles};
 use crate::{
     config::ModelConfig,
     gpu::{Access, Dispatch, Gpu, Kernel},
@@ -8,7 +8,7 @@ use crate::{
 
 pub struct ExpertsDown {
     kernel: Kernel,
-    hidden: usize,
+    workgroups: u32,
     tile: usize,
 }
 
@@ -18,11 +18,14 @@ impl ExpertsDown {
             config,
             layer,
             layout,
+            style,
             tile,
             ..
         } = *shape;
         let swiglu = layer.swiglu();
         let constants = [
+            ("LAYER_WORDS", layout.words().into()),
+            ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
             ("TILE", tile.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("CHOSEN", chosen(config, layer).into()),
@@ -45,37 +48,43 @@ impl ExpertsDown {
             Access::Read,
             Access::Read,
             Access::Read,
+            Access::Read,
             Access::ReadWrite,
         ];
-        let source = include_str!("../../shaders/experts_down.wgsl");
+        let source = style.source(
+            include_str!("../../shaders/experts_down.wgsl"),
+            include_str!("../../shaders/thread/experts_down.wgsl"),
+        );
         let kernel = Kernel::new(gpu, "experts_down", source, &constants, &bindings);
         ExpertsDown {
             kernel,
-            hidden: config.hidden_size,
+            workgroups: style.workgroups(config.hidden_size / 32, config.hidden_size / 16),
             tile,
         }
     }
 
+    #[allow(clippy::too_many_arguments)] // one a binding
     pub fn bind<'a>(
         &self,
         gpu: &Gpu,
         step: &wgpu::Buffer,
         layer: &wgpu::Buffer,
+        routed: &wgpu::Buffer,
         activation: &wgpu::Buffer,
         choices: wgpu::BindingResource<'a>,
         x: &wgpu::Buffer,
     ) -> wgpu::BindGroup {
-        let [step, layer, activation, x] = [step, layer, activation, x].map(wgpu::Buffer::as_entire_binding);
+        let [step, layer, routed, activation, x] =
+            [step, layer, routed, activation, x].map(wgpu::Buffer::as_entire_binding);
         self.kernel
-            .bind(gpu, &[step, layer.clone(), layer, activation, choices, x])
+            .bind(gpu, &[step, layer.clone(), layer, routed, activation, choices, x])
     }
 
     pub fn dispatch<'a>(&'a self, bind_group: &'a wgpu::BindGroup, count: usize) -> Dispatch<'a> {
-        let workgroups = [(self.hidden / 32) as u32, tiles(count, self.tile), 1];
         Dispatch {
             kernel: &self.kernel,
             bind_group,
-            workgroups,
+            workgroups: [self.workgroups, tiles(count, self.tile), 1].into(),
         }
     }
 }
@@ -91,6 +100,7 @@ pub fn experts_down(
     let (hidden, expert_size) = (config.hidden_size, config.expert_size);
     let tokens = x.len() / hidden;
     let (chosen, width) = (choices.len() / tokens, activations.len() / tokens);
+    let routed = routed_down(config, tensors, activations, choices, tokens);
 
     let of_shared: Vec<f32> = activations
         .chunks_exact(width)
@@ -100,16 +110,9 @@ pub fn experts_down(
     for (x, shared) in x.iter_mut().zip(tensors.shared_down.linear(&of_shared, hidden)) {
         *x += shared;
     }
-    for (token, x) in x.chunks_exact_mut(hidden).enumerate() {
-        for (k, choice) in choices[token * chosen..][..chosen].iter().enumerate() {
-            if let (Some(matrix), true) = (&tensors.down, choice.slot != EMPTY_SLOT) {
-                let activation = &activations[token * width + k * expert_size..][..expert_size];
-                let mut output = vec![0.0; hidden];
-                matrix.accumulate(choice.slot as usize * expert_size, activation, &mut output);
-                for (x, output) in x.iter_mut().zip(output) {
-                    *x += choice.weight * output;
-                }
-            }
+    for (entry, (choice, output)) in choices.iter().zip(routed.chunks_exact(hidden)).enumerate() {
+        for (x, output) in x[entry / chosen * hidden..].iter_mut().zip(output) {
+            *x += choice.weight * output;
         }
     }
 }
@@ -125,7 +128,7 @@ mod tests {
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(8);
-        for case in 0..12 {
+        for case in 0..16 {
             let config = config(&mut random);
             let layer = LayerConfig {
                 rope: true,
@@ -139,6 +142,7 @@ mod tests {
                 layer,
                 layout: &data.layout,
                 kv: KvFormat::F32,
+                style: [Style::Workgroup, Style::Thread][case / 2 % 2],
                 tile: [1, 4][case % 2],
             };
             let activations = floats(&mut random, count * activation_width(&config, layer), 1.0);
@@ -146,16 +150,20 @@ mod tests {
             let mut x = floats(&mut random, count * config.hidden_size, 1.0);
             let x_buffer = gpu.upload("x", &x);
             let kernel = ExpertsDown::new(&gpu, &shape);
+            // In prefill another kernel has computed the routed experts' part: here its twin.
+            let tensors = data.tensors(&config, layer);
+            let routed = routed_down(&config, &tensors, &activations, &choices, count);
             let bind_group = kernel.bind(
                 &gpu,
                 &step(&gpu, 5, count),
                 &data.upload(&gpu),
+                &gpu.upload("routed", &routed),
                 &gpu.upload("activation", &activations),
                 gpu.upload("choices", &choices).as_entire_binding(),
                 &x_buffer,
             );
             run(&gpu, kernel.dispatch(&bind_group, count));
-            experts_down(&config, &data.tensors(&config, layer), &activations, &choices, &mut x);
+            experts_down(&config, &tensors, &activations, &choices, &mut x);
             assert_close(&read(&gpu, &x_buffer), &x, 1e-4);
         }
     }

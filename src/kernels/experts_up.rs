@@ -1,9 +1,9 @@
 //! silu(gate h) * up h for the chosen experts, and for the shared expert beside them.
 
-use super::{Choice, EMPTY_SLOT, LayerShape, LayerTensors, silu, tiles};
+use super::{Choice, EMPTY_SLOT, LayerShape, LayerTensors, Style, silu, tiles};
 use crate::{
     config::{LayerConfig, ModelConfig},
-    gpu::{Access, Dispatch, Gpu, Kernel},
+    gpu::{Access, Dispatch, Gpu, Kernel, Workgroups},
 };
 
 pub struct ExpertsUp {
@@ -28,11 +28,14 @@ impl ExpertsUp {
             config,
             layer,
             layout,
+            style,
             tile,
             ..
         } = *shape;
         let swiglu = layer.swiglu();
         let constants = [
+            ("LAYER_WORDS", layout.words().into()),
+            ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
             ("TILE", tile.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("CHOSEN", chosen(config, layer).into()),
@@ -63,36 +66,61 @@ impl ExpertsUp {
             Access::Read,
             Access::Read,
             Access::Read,
+            Access::Read,
             Access::ReadWrite,
         ];
-        let source = include_str!("../../shaders/experts_up.wgsl");
-        let workgroups = (config.shared_size + chosen(config, layer) * config.expert_size) / 32;
+        let source = style.source(
+            include_str!("../../shaders/experts_up.wgsl"),
+            include_str!("../../shaders/thread/experts_up.wgsl"),
+        );
         ExpertsUp {
             kernel: Kernel::new(gpu, "experts_up", source, &constants, &bindings),
-            workgroups: workgroups as u32,
+            workgroups: Self::workgroups(shape),
             tile,
         }
     }
 
+    /// Workgroups for a tile of tokens and a tile of entries; with one token a tile, for the token and all its entries.
+    pub(super) fn workgroups(shape: &LayerShape) -> u32 {
+        let LayerShape { config, layer, .. } = *shape;
+        let entries = if shape.tile == 1 {
+            chosen(config, layer)
+        } else {
+            chosen(config, layer).min(1)
+        };
+        let (shared, routed) = (config.shared_size / 32, entries * config.expert_size / 32);
+        shape.style.workgroups(shared + routed, shared + 2 * routed)
+    }
+
+    #[allow(clippy::too_many_arguments)] // one a binding
     pub fn bind<'a>(
         &self,
         gpu: &Gpu,
         step: &wgpu::Buffer,
         layer: &wgpu::Buffer,
+        order: &wgpu::Buffer,
         h: &wgpu::Buffer,
         choices: wgpu::BindingResource<'a>,
         activation: &wgpu::Buffer,
     ) -> wgpu::BindGroup {
-        let [step, layer, h, activation] = [step, layer, h, activation].map(wgpu::Buffer::as_entire_binding);
+        let [step, layer, order, h, activation] =
+            [step, layer, order, h, activation].map(wgpu::Buffer::as_entire_binding);
         self.kernel
-            .bind(gpu, &[step, layer.clone(), layer, h, choices, activation])
+            .bind(gpu, &[step, layer.clone(), layer, order, h, choices, activation])
     }
 
+    /// One token, or a dense layer. Else the tiles of entries are counted on the GPU: see [`Self::dispatch_grouped`].
     pub fn dispatch<'a>(&'a self, bind_group: &'a wgpu::BindGroup, count: usize) -> Dispatch<'a> {
+        let workgroups = [self.workgroups, tiles(count, self.tile), 1].into();
+        self.dispatch_grouped(bind_group, workgroups)
+    }
+
+    /// `grid`: see [`super::group::up_grid`].
+    pub fn dispatch_grouped<'a>(&'a self, bind_group: &'a wgpu::BindGroup, grid: Workgroups<'a>) -> Dispatch<'a> {
         Dispatch {
             kernel: &self.kernel,
             bind_group,
-            workgroups: [self.workgroups, tiles(count, self.tile), 1],
+            workgroups: grid,
         }
     }
 }
@@ -130,12 +158,16 @@ pub fn experts_up(config: &ModelConfig, tensors: &LayerTensors, h: &[f32], choic
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::{KvFormat, testing::*};
+    use crate::kernels::{
+        KvFormat,
+        group::{GRIDS_BYTES, Group, order_len, up_grid},
+        testing::*,
+    };
 
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(7);
-        for case in 0..12 {
+        for case in 0..16 {
             let config = config(&mut random);
             let layer = LayerConfig {
                 rope: true,
@@ -149,21 +181,34 @@ mod tests {
                 layer,
                 layout: &data.layout,
                 kv: KvFormat::F32,
+                style: [Style::Workgroup, Style::Thread][case / 2 % 2],
                 tile: [1, 4][case % 2],
             };
             let h = floats(&mut random, count * config.hidden_size, 1.0);
             let choices = random_choices(&mut random, &config, layer, count);
             let activation = gpu.storage("activation", (count * activation_width(&config, layer) * 4) as u64);
             let kernel = ExpertsUp::new(&gpu, &shape);
+            let step = step(&gpu, 5, count);
+            let order = gpu.storage("order", 4 * order_len(&config, count) as u64);
+            let choices_buffer = gpu.upload("choices", &choices);
             let bind_group = kernel.bind(
                 &gpu,
-                &step(&gpu, 5, count),
+                &step,
                 &data.upload(&gpu),
+                &order,
                 &gpu.upload("h", &h),
-                gpu.upload("choices", &choices).as_entire_binding(),
+                choices_buffer.as_entire_binding(),
                 &activation,
             );
-            run(&gpu, kernel.dispatch(&bind_group, count));
+            if layer.moe && shape.tile > 1 {
+                let grids = gpu.grids("grids", GRIDS_BYTES);
+                let group = Group::new(&gpu, &shape);
+                let group_bind = group.bind(&gpu, &step, choices_buffer.as_entire_binding(), &order, &grids);
+                run(&gpu, group.dispatch(&group_bind));
+                run(&gpu, kernel.dispatch_grouped(&bind_group, up_grid(&grids)));
+            } else {
+                run(&gpu, kernel.dispatch(&bind_group, count));
+            }
             let twin = experts_up(&config, &data.tensors(&config, layer), &h, &choices);
             assert_close(&read(&gpu, &activation), &twin, 1e-4);
         }

@@ -26,6 +26,11 @@ impl LayerLayout {
         self.bytes
     }
 
+    /// The same in words.
+    pub(super) fn words(&self) -> usize {
+        (self.bytes / 4) as usize
+    }
+
     /// Where a tensor begins; `None` if this kind of layer has no such tensor.
     pub fn offset_bytes(&self, tensor: &str) -> Option<u64> {
         self.offsets.get(tensor).copied()

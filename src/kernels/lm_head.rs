@@ -1,6 +1,6 @@
 //! Final norm and LM head.
 
-use super::{Matrix, matrix::rms_norm, tiles};
+use super::{Matrix, Style, matrix::rms_norm, tiles};
 use crate::{
     config::ModelConfig,
     gpu::{Access, Dispatch, Gpu, Kernel},
@@ -8,20 +8,22 @@ use crate::{
 
 pub struct LmHead {
     kernel: Kernel,
-    vocab: usize,
+    workgroups: u32,
     tile: usize,
 }
 
 impl LmHead {
     const ROWS: usize = 64;
 
-    pub fn new(gpu: &Gpu, config: &ModelConfig, tile: usize) -> LmHead {
+    /// For a head `[vocab, hidden]`.
+    pub fn new(gpu: &Gpu, [vocab, hidden]: [usize; 2], eps: f32, style: Style, tile: usize) -> LmHead {
         let constants = [
             ("TILE", tile.into()),
+            ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
             ("ROWS", Self::ROWS.into()),
-            ("HIDDEN", config.hidden_size.into()),
-            ("VOCAB", config.vocab_size.into()),
-            ("EPS", config.rms_norm_eps.into()),
+            ("HIDDEN", hidden.into()),
+            ("VOCAB", vocab.into()),
+            ("EPS", eps.into()),
         ];
         let bindings = [
             Access::Read,
@@ -31,10 +33,14 @@ impl LmHead {
             Access::Read,
             Access::ReadWrite,
         ];
-        let source = include_str!("../../shaders/lm_head.wgsl");
+        let source = style.source(
+            include_str!("../../shaders/lm_head.wgsl"),
+            include_str!("../../shaders/thread/lm_head.wgsl"),
+        );
+        let blocks = vocab.div_ceil(Self::ROWS);
         LmHead {
             kernel: Kernel::new(gpu, "lm_head", source, &constants, &bindings),
-            vocab: config.vocab_size,
+            workgroups: style.workgroups(blocks, blocks),
             tile,
         }
     }
@@ -55,11 +61,10 @@ impl LmHead {
     }
 
     pub fn dispatch<'a>(&'a self, bind_group: &'a wgpu::BindGroup, rows: usize) -> Dispatch<'a> {
-        let workgroups = [self.vocab.div_ceil(Self::ROWS) as u32, tiles(rows, self.tile), 1];
         Dispatch {
             kernel: &self.kernel,
             bind_group,
-            workgroups,
+            workgroups: [self.workgroups, tiles(rows, self.tile), 1].into(),
         }
     }
 }
@@ -84,6 +89,7 @@ mod tests {
             };
             let hidden = config.hidden_size;
             let tile = [1, 4][case % 2];
+            let style = [Style::Workgroup, Style::Thread][case / 2 % 2];
             let count = random.usize(1..10);
             let head_row = random.usize(..count);
             let rows = count - head_row;
@@ -100,7 +106,7 @@ mod tests {
                 head_row: head_row as u32,
                 head_rows: rows as u32,
             };
-            let kernel = LmHead::new(&gpu, &config, tile);
+            let kernel = LmHead::new(&gpu, [config.vocab_size, hidden], config.rms_norm_eps, style, tile);
             let buffers = head.upload(&gpu);
             let bind_group = kernel.bind(
                 &gpu,

@@ -45,7 +45,7 @@ impl Logprob {
         Dispatch {
             kernel: &self.0,
             bind_group,
-            workgroups: [rows as u32, 1, 1],
+            workgroups: [rows as u32, 1, 1].into(),
         }
     }
 }

@@ -1,11 +1,15 @@
-//! x += attended Wo^T.
+//! x += attended Wo^T; what the splits of the cache attended to is put together on the way.
 
-use super::{LayerShape, Matrix, tiles};
+use super::{
+    LayerShape, Matrix, Style,
+    attention::{max_splits, window},
+    tiles,
+};
 use crate::gpu::{Access, Dispatch, Gpu, Kernel};
 
 pub struct OProj {
     kernel: Kernel,
-    hidden: usize,
+    workgroups: u32,
     tile: usize,
 }
 
@@ -14,13 +18,22 @@ impl OProj {
 
     pub fn new(gpu: &Gpu, shape: &LayerShape) -> OProj {
         let LayerShape {
-            config, layout, tile, ..
+            config,
+            layer,
+            layout,
+            style,
+            tile,
+            ..
         } = *shape;
         let constants = [
+            ("LAYER_WORDS", layout.words().into()),
+            ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
             ("TILE", tile.into()),
             ("ROWS", Self::ROWS.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("QUERY_HEADS", config.query_heads.into()),
+            ("SPLITS", max_splits(tile).into()),
+            ("WINDOW", window(layer).into()),
             ("WO", layout.at("self_attn.o_proj.qweight", 16).into()),
             ("WO_SCALE", layout.at("self_attn.o_proj.weight_scale", 2).into()),
         ];
@@ -29,12 +42,17 @@ impl OProj {
             Access::Read,
             Access::Read,
             Access::Read,
+            Access::Read,
             Access::ReadWrite,
         ];
-        let source = include_str!("../../shaders/o_proj.wgsl");
+        let source = style.source(
+            include_str!("../../shaders/o_proj.wgsl"),
+            include_str!("../../shaders/thread/o_proj.wgsl"),
+        );
+        let blocks = config.hidden_size / Self::ROWS;
         OProj {
             kernel: Kernel::new(gpu, "o_proj", source, &constants, &bindings),
-            hidden: config.hidden_size,
+            workgroups: style.workgroups(blocks, blocks),
             tile,
         }
     }
@@ -45,20 +63,20 @@ impl OProj {
         step: &wgpu::Buffer,
         layer: &wgpu::Buffer,
         attended: &wgpu::Buffer,
+        softmax: &wgpu::Buffer,
         x: &wgpu::Buffer,
     ) -> wgpu::BindGroup {
         self.kernel.bind(
             gpu,
-            &[step, layer, layer, attended, x].map(wgpu::Buffer::as_entire_binding),
+            &[step, layer, layer, attended, softmax, x].map(wgpu::Buffer::as_entire_binding),
         )
     }
 
     pub fn dispatch<'a>(&'a self, bind_group: &'a wgpu::BindGroup, count: usize) -> Dispatch<'a> {
-        let workgroups = [(self.hidden / Self::ROWS) as u32, tiles(count, self.tile), 1];
         Dispatch {
             kernel: &self.kernel,
             bind_group,
-            workgroups,
+            workgroups: [self.workgroups, tiles(count, self.tile), 1].into(),
         }
     }
 }
@@ -81,7 +99,7 @@ mod tests {
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(4);
-        for case in 0..8 {
+        for case in 0..12 {
             let config = config(&mut random);
             let layer = LayerConfig {
                 rope: true,
@@ -89,27 +107,37 @@ mod tests {
                 window: None,
             };
             let data = LayerData::new(&mut random, &config, layer);
-            let count = random.usize(1..10);
+            let tile = [1, 4][case % 2];
+            let count = if tile == 1 { 1 } else { random.usize(1..10) };
+            let position = [0, 5, 70, 2000][random.usize(..4)];
+            let splits = (position + count).div_ceil(64).min(max_splits(tile));
             let shape = LayerShape {
                 config: &config,
                 layer,
                 layout: &data.layout,
                 kv: KvFormat::F32,
-                tile: [1, 4][case % 2],
+                style: [Style::Workgroup, Style::Thread][case / 2 % 2],
+                tile,
             };
-            let attended = floats(&mut random, count * config.query_heads * 64, 1.0);
+            let heads = count * config.query_heads;
+            let attended = floats(&mut random, splits * heads * 64, 1.0);
+            let softmax: Vec<[f32; 2]> = (0..splits * heads)
+                .map(|_| [random.f32() * 9.0, random.f32() + 0.1])
+                .collect();
             let mut x = floats(&mut random, count * config.hidden_size, 1.0);
             let x_buffer = gpu.upload("x", &x);
             let kernel = OProj::new(&gpu, &shape);
             let bind_group = kernel.bind(
                 &gpu,
-                &step(&gpu, 5, count),
+                &step(&gpu, position, count),
                 &data.upload(&gpu),
                 &gpu.upload("attended", &attended),
+                &gpu.upload("softmax", &softmax),
                 &x_buffer,
             );
             run(&gpu, kernel.dispatch(&bind_group, count));
-            o_proj(&data.tensors(&config, layer).o, &attended, config.hidden_size, &mut x);
+            let joined = join_splits(&attended, &softmax, splits, heads);
+            o_proj(&data.tensors(&config, layer).o, &joined, config.hidden_size, &mut x);
             assert_close(&read(&gpu, &x_buffer), &x, 1e-4);
         }
     }

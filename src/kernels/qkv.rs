@@ -1,7 +1,7 @@
 //! RMSNorm, the three projections, RoPE and QK-norm; keys and values go into the cache.
 
 use super::{
-    KvFormat, LayerShape, LayerTensors,
+    KvFormat, LayerShape, LayerTensors, Style,
     matrix::{inverse_rms, rms_norm},
     tiles,
 };
@@ -12,7 +12,7 @@ use crate::{
 
 pub struct Qkv {
     kernel: Kernel,
-    heads: usize,
+    workgroups: u32,
     tile: usize,
 }
 
@@ -23,9 +23,12 @@ impl Qkv {
             layer,
             layout,
             kv,
+            style,
             tile,
         } = *shape;
         let constants = [
+            ("LAYER_WORDS", layout.words().into()),
+            ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
             ("TILE", tile.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("QUERY_HEADS", config.query_heads.into()),
@@ -51,16 +54,14 @@ impl Qkv {
             Access::ReadWrite,
             Access::ReadWrite,
         ];
-        let kernel = Kernel::new(
-            gpu,
-            "qkv",
+        let source = style.source(
             include_str!("../../shaders/qkv.wgsl"),
-            &constants,
-            &bindings,
+            include_str!("../../shaders/thread/qkv.wgsl"),
         );
+        let heads = config.query_heads + 2 * config.kv_heads;
         Qkv {
-            kernel,
-            heads: config.query_heads + 2 * config.kv_heads,
+            kernel: Kernel::new(gpu, "qkv", source, &constants, &bindings),
+            workgroups: style.workgroups(heads, heads),
             tile,
         }
     }
@@ -86,7 +87,7 @@ impl Qkv {
         Dispatch {
             kernel: &self.kernel,
             bind_group,
-            workgroups: [self.heads as u32, tiles(count, self.tile), 1],
+            workgroups: [self.workgroups, tiles(count, self.tile), 1].into(),
         }
     }
 }
@@ -164,11 +165,13 @@ mod tests {
             let (position, count) = (random.usize(..200), random.usize(1..10));
             let kv = [KvFormat::F32, KvFormat::F16][case % 2];
             let tile = [1, 4][random.usize(..2)];
+            let style = [Style::Workgroup, Style::Thread][random.usize(..2)];
             let shape = LayerShape {
                 config: &config,
                 layer,
                 layout: &data.layout,
                 kv,
+                style,
                 tile,
             };
 

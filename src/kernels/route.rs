@@ -1,6 +1,6 @@
 //! RMSNorm, the FP32 router, and the choice of experts.
 
-use super::{Choice, LayerShape, LayerTensors, dot, matrix::rms_norm};
+use super::{Choice, LayerShape, LayerTensors, Style, dot, matrix::rms_norm};
 use crate::{
     config::ModelConfig,
     gpu::{Access, Dispatch, Gpu, Kernel},
@@ -11,14 +11,25 @@ pub struct Route(Kernel);
 impl Route {
     pub fn new(gpu: &Gpu, shape: &LayerShape) -> Route {
         let LayerShape {
-            config, layer, layout, ..
+            config,
+            layer,
+            layout,
+            style,
+            ..
         } = *shape;
         let (experts, chosen) = if layer.moe {
             (config.experts, config.experts_per_token)
         } else {
             (0, 0)
         };
+        // Threads that work alone should have much to do, and few to wait for.
+        let (threads, lanes) = match style {
+            Style::Workgroup => (256_usize, 4_usize),
+            Style::Thread => (64, 1),
+        };
         let constants = [
+            ("THREADS", threads.into()),
+            ("LANES", lanes.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("EXPERTS", experts.into()),
             ("CHOSEN", chosen.into()),
@@ -70,7 +81,7 @@ impl Route {
         Dispatch {
             kernel: &self.0,
             bind_group,
-            workgroups: [count as u32, 1, 1],
+            workgroups: [count as u32, 1, 1].into(),
         }
     }
 }
@@ -139,6 +150,7 @@ mod tests {
                 layer,
                 layout: &data.layout,
                 kv: KvFormat::F32,
+                style: [Style::Workgroup, Style::Thread][case / 2 % 2],
                 tile: 1,
             };
             let x = floats(&mut random, count * config.hidden_size, 2.0);

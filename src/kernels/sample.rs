@@ -86,7 +86,7 @@ impl Sample {
         Dispatch {
             kernel: &self.0,
             bind_group,
-            workgroups: [1, 1, 1],
+            workgroups: [1, 1, 1].into(),
         }
     }
 }

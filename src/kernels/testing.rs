@@ -234,6 +234,24 @@ pub fn read_kv(gpu: &Gpu, cache: &wgpu::Buffer, kv: KvFormat) -> Vec<f32> {
     }
 }
 
+/// Attention's splits `[splits, heads, 64]` put together by their `softmax` `[splits, heads]` (largest score, sum of
+/// exp(score - largest)): `[heads, 64]`.
+pub fn join_splits(attended: &[f32], softmax: &[[f32; 2]], splits: usize, heads: usize) -> Vec<f32> {
+    let mut joined = vec![0.0; heads * 64];
+    for (head, joined) in joined.chunks_exact_mut(64).enumerate() {
+        let of_split = |split: usize| softmax[split * heads + head];
+        let largest = (0..splits).fold(f32::MIN, |largest, split| largest.max(of_split(split)[0]));
+        let share = |split: usize| of_split(split)[1] * (of_split(split)[0] - largest).exp();
+        let total: f32 = (0..splits).map(share).sum();
+        for split in 0..splits {
+            for (joined, value) in joined.iter_mut().zip(&attended[(split * heads + head) * 64..]) {
+                *joined += share(split) / total * value;
+            }
+        }
+    }
+    joined
+}
+
 /// |got - expected| <= tolerance * max(1, |expected|), for the length of `expected` (buffers are padded).
 #[track_caller]
 pub fn assert_close(got: &[f32], expected: &[f32], tolerance: f32) {

@@ -1,23 +1,25 @@
 //! The model on the GPU: its kernels, their buffers, and the forward pass.
 
-use super::{KvCache, Plan, weights::Weights};
+use super::{KvCache, Plan, variant::fastest_variant, weights::Weights};
 use crate::{
     ModelConfig, Result,
     checkpoint::{Checkpoint, Repository},
     config::LayerConfig,
     gpu::{Gpu, Pass, Requirements},
     kernels::{
-        Choice, KvFormat, LayerShape, PREFILL_TILE, Step,
-        attention::Attention,
+        Choice, KvFormat, LayerShape, PREFILL_TILE, Step, Style, Variant,
+        attention::{self, Attention},
         embed::Embed,
         experts_down::ExpertsDown,
         experts_up::{ExpertsUp, activation_width},
+        group::{self, Group},
         lm_head::LmHead,
         logprob::{Logprob, Scored},
         o_proj::OProj,
         qkv::Qkv,
         rope,
         route::Route,
+        routed_down::RoutedDown,
         sample::{Chosen, Sample, Sampling},
     },
 };
@@ -32,6 +34,8 @@ pub struct ModelOptions {
     pub kv: KvFormat,
     /// On the adapter that saves power, where there are several.
     pub low_power: bool,
+    /// How kernels share out their work; `None`: measured once an adapter.
+    pub variant: Option<Variant>,
 }
 
 impl Default for ModelOptions {
@@ -41,6 +45,7 @@ impl Default for ModelOptions {
             chunk_tokens: 128,
             kv: KvFormat::F16,
             low_power: false,
+            variant: None,
         }
     }
 }
@@ -49,6 +54,7 @@ impl Default for ModelOptions {
 pub struct Model {
     pub config: ModelConfig,
     pub plan: Plan,
+    pub variant: Variant,
     pub(crate) gpu: Gpu,
     kernels: Kernels,
     pub(crate) scratch: Scratch,
@@ -77,6 +83,8 @@ struct LayerKernels {
     route: Route,
     experts_up: ExpertsUp,
     experts_down: ExpertsDown,
+    /// In prefill, where there are routed experts: tokens that chose the same one share a read of it.
+    grouped: Option<(Group, RoutedDown)>,
 }
 
 /// What passes from kernel to kernel, and between the host and the GPU.
@@ -95,7 +103,11 @@ pub(crate) struct Scratch {
     h: wgpu::Buffer,
     query: wgpu::Buffer,
     attended: wgpu::Buffer,
+    softmax: wgpu::Buffer,
     activation: wgpu::Buffer,
+    order: wgpu::Buffer,
+    grids: wgpu::Buffer,
+    routed: wgpu::Buffer,
     rope: wgpu::Buffer,
     /// `[layers][experts + 1]`, each layer on a 256-byte border: slots, then the layer's index.
     page_table: wgpu::Buffer,
@@ -114,6 +126,7 @@ struct LayerBinds {
     route: wgpu::BindGroup,
     experts_up: wgpu::BindGroup,
     experts_down: wgpu::BindGroup,
+    grouped: Option<(wgpu::BindGroup, wgpu::BindGroup)>,
 }
 
 impl Model {
@@ -131,7 +144,13 @@ impl Model {
             ..plan.requirements
         };
         let gpu = Gpu::open(requirements).await?;
-        let kernels = gpu.guard("the kernels", || Kernels::new(&gpu, &config, &plan)).await?;
+        let variant = match options.variant {
+            Some(variant) => variant,
+            None => fastest_variant(&gpu).await?,
+        };
+        let kernels = gpu
+            .guard("the kernels", || Kernels::new(&gpu, &config, &plan, variant))
+            .await?;
         let scratch = gpu.guard("activations", || Scratch::new(&gpu, &config, &plan)).await?;
         let weights = Weights::load(&gpu, &plan, checkpoint, progress).await?;
         let binds = gpu
@@ -142,6 +161,7 @@ impl Model {
         Ok(Model {
             config,
             plan,
+            variant,
             gpu,
             kernels,
             scratch,
@@ -164,9 +184,9 @@ impl Model {
         commands.submit();
     }
 
-    /// One pass over `count` tokens: ids in `scratch.tokens`, the rest of the job in `scratch.step`.
+    /// One pass over `count` tokens from `position` on: ids in `scratch.tokens`, the rest of the job in `scratch.step`.
     /// Ends with the residual stream of every token in `scratch.x`.
-    pub(crate) fn forward(&self, pass: &mut Pass, cache: &KvCache, count: usize) {
+    pub(crate) fn forward(&self, pass: &mut Pass, cache: &KvCache, position: usize, count: usize) {
         let tiled = if count == 1 {
             &self.kernels.decode
         } else {
@@ -177,10 +197,27 @@ impl Model {
             let kernels = tiled.layer(*layer);
             let binds = &self.binds.layers[i];
             kernels.qkv.dispatch(cache.qkv(i), count).encode(pass);
-            kernels.attention.dispatch(cache.attention(i), count).encode(pass);
+            kernels
+                .attention
+                .dispatch(cache.attention(i), position, count)
+                .encode(pass);
             kernels.o_proj.dispatch(&binds.o_proj, count).encode(pass);
             kernels.route.dispatch(&binds.route, count).encode(pass);
-            kernels.experts_up.dispatch(&binds.experts_up, count).encode(pass);
+            if let (Some((group, routed_down)), Some((group_bind, routed_down_bind))) =
+                (&kernels.grouped, &binds.grouped)
+            {
+                let grids = &self.scratch.grids;
+                group.dispatch(group_bind).encode(pass);
+                let up = kernels
+                    .experts_up
+                    .dispatch_grouped(&binds.experts_up, group::up_grid(grids));
+                up.encode(pass);
+                routed_down
+                    .dispatch(routed_down_bind, group::down_grid(grids))
+                    .encode(pass);
+            } else {
+                kernels.experts_up.dispatch(&binds.experts_up, count).encode(pass);
+            }
             kernels.experts_down.dispatch(&binds.experts_down, count).encode(pass);
         }
     }
@@ -228,6 +265,7 @@ impl Model {
             rope,
             query,
             attended,
+            softmax,
             ..
         } = &self.scratch;
         let kernels = self.kernels.decode.layer(self.config.layers[layer]);
@@ -235,17 +273,17 @@ impl Model {
             kernels
                 .qkv
                 .bind(&self.gpu, step, &self.weights.layers[layer], x, rope, query, cache),
-            kernels.attention.bind(&self.gpu, step, query, cache, attended),
+            kernels.attention.bind(&self.gpu, step, query, cache, attended, softmax),
         )
     }
 }
 
 impl Kernels {
-    fn new(gpu: &Gpu, config: &ModelConfig, plan: &Plan) -> Kernels {
+    fn new(gpu: &Gpu, config: &ModelConfig, plan: &Plan, variant: Variant) -> Kernels {
         Kernels {
             embed: Embed::new(gpu, config),
-            decode: Tiled::new(gpu, config, plan, 1),
-            prefill: Tiled::new(gpu, config, plan, PREFILL_TILE),
+            decode: Tiled::new(gpu, config, plan, variant.decode, 1),
+            prefill: Tiled::new(gpu, config, plan, variant.prefill, PREFILL_TILE),
             sample: Sample::new(gpu, config),
             logprob: Logprob::new(gpu, config, 1),
         }
@@ -253,13 +291,14 @@ impl Kernels {
 }
 
 impl Tiled {
-    fn new(gpu: &Gpu, config: &ModelConfig, plan: &Plan, tile: usize) -> Tiled {
+    fn new(gpu: &Gpu, config: &ModelConfig, plan: &Plan, style: Style, tile: usize) -> Tiled {
         let of_kind = |layer: LayerConfig, layout| {
             let shape = LayerShape {
                 config,
                 layer,
                 layout,
                 kv: plan.kv,
+                style,
                 tile,
             };
             LayerKernels {
@@ -269,6 +308,7 @@ impl Tiled {
                 route: Route::new(gpu, &shape),
                 experts_up: ExpertsUp::new(gpu, &shape),
                 experts_down: ExpertsDown::new(gpu, &shape),
+                grouped: (tile > 1 && layer.moe).then(|| (Group::new(gpu, &shape), RoutedDown::new(gpu, &shape))),
             }
         };
         Tiled {
@@ -277,7 +317,13 @@ impl Tiled {
                 .iter()
                 .map(|(layer, layout)| (*layer, of_kind(*layer, layout)))
                 .collect(),
-            lm_head: LmHead::new(gpu, config, tile),
+            lm_head: LmHead::new(
+                gpu,
+                [config.vocab_size, config.hidden_size],
+                config.rms_norm_eps,
+                style,
+                tile,
+            ),
         }
     }
 
@@ -301,6 +347,7 @@ fn page_table_stride_bytes(config: &ModelConfig) -> u64 {
 impl Scratch {
     fn new(gpu: &Gpu, config: &ModelConfig, plan: &Plan) -> Scratch {
         let rows = |name: &str, width: usize| gpu.storage(name, (Plan::rows(plan.chunk_tokens) * width * 4) as u64);
+        let attended_rows = attention::rows(Plan::rows(plan.chunk_tokens));
         let layers = config.layers.len() as u64;
         let activation = config
             .layers
@@ -321,8 +368,12 @@ impl Scratch {
             x: rows("x", config.hidden_size),
             h: rows("h", config.hidden_size),
             query: rows("query", config.query_size()),
-            attended: rows("attended", config.query_size()),
+            attended: gpu.storage("attended", (attended_rows * config.query_size() * 4) as u64),
+            softmax: gpu.storage("softmax", (attended_rows * config.query_heads * 8) as u64),
             activation: rows("activation", activation),
+            order: gpu.storage("order", 4 * group::order_len(config, plan.chunk_tokens) as u64),
+            grids: gpu.grids("grids", group::GRIDS_BYTES),
+            routed: rows("routed", config.experts_per_token * config.hidden_size),
             rope: gpu.upload("rope", &rope::table(config, plan.context_length)),
             page_table: gpu.storage("page table", layers * page_table_stride_bytes(config)),
         };
@@ -360,24 +411,36 @@ impl Binds {
             x,
             h,
             attended,
+            softmax,
             activation,
+            order,
+            grids,
+            routed,
             ..
         } = scratch;
         let [embedding, head] = [&weights.embedding, &weights.head].map(|[q, scale]| [q, scale]);
         let layers = (config.layers.iter().zip(&weights.layers).enumerate())
             .map(|(i, (layer, weights))| {
-                let kernels = kernels.decode.layer(*layer);
+                let (kernels, prefill) = (kernels.decode.layer(*layer), kernels.prefill.layer(*layer));
                 let choices = part(&scratch.choices, i, choices_stride_bytes(config, plan));
                 let page_table = part(&scratch.page_table, i, page_table_stride_bytes(config));
                 LayerBinds {
-                    o_proj: kernels.o_proj.bind(gpu, step, weights, attended, x),
+                    o_proj: kernels.o_proj.bind(gpu, step, weights, attended, softmax, x),
                     route: kernels
                         .route
                         .bind(gpu, step, weights, x, page_table, h, choices.clone(), fault),
                     experts_up: kernels
                         .experts_up
-                        .bind(gpu, step, weights, h, choices.clone(), activation),
-                    experts_down: kernels.experts_down.bind(gpu, step, weights, activation, choices, x),
+                        .bind(gpu, step, weights, order, h, choices.clone(), activation),
+                    experts_down: kernels
+                        .experts_down
+                        .bind(gpu, step, weights, routed, activation, choices.clone(), x),
+                    grouped: prefill.grouped.as_ref().map(|(group, routed_down)| {
+                        (
+                            group.bind(gpu, step, choices.clone(), order, grids),
+                            routed_down.bind(gpu, weights, order, activation, choices, routed),
+                        )
+                    }),
                 }
             })
             .collect();

@@ -5,6 +5,7 @@ mod forward;
 mod plan;
 mod reference;
 mod traffic;
+mod variant;
 mod weights;
 
 pub use cache::KvCache;

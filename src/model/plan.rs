@@ -5,7 +5,7 @@ use crate::{
     checkpoint::runtime_tensors,
     config::LayerConfig,
     gpu::Requirements,
-    kernels::{KvFormat, LayerLayout, PREFILL_TILE, experts_up::activation_width},
+    kernels::{KvFormat, LayerLayout, PREFILL_TILE, experts_up::activation_width, group},
 };
 
 /// The sizes of everything a model keeps on the GPU.
@@ -73,7 +73,8 @@ impl Plan {
             scratch_bytes: (row_values(config) * Plan::rows(chunk_tokens) * 4
                 + logits_rows * config.vocab_size * 4
                 + context_length * config.head_dim * 4
-                + config.layers.len() * chunk_tokens * config.experts_per_token * 16) as u64,
+                + config.layers.len() * chunk_tokens * config.experts_per_token * 16
+                + group::order_len(config, chunk_tokens) * 4) as u64,
             kv_bytes_per_token: kv_row * config.layers.len() as u64,
             requirements: Requirements {
                 buffer_bytes: largest,
@@ -104,10 +105,12 @@ fn widest_row(config: &ModelConfig) -> usize {
         .map(|layer| activation_width(config, *layer))
         .max()
         .unwrap_or(0);
-    activation.max(config.hidden_size).max(config.query_size())
+    activation
+        .max(config.hidden_size * config.experts_per_token.max(1))
+        .max(config.query_size())
 }
 
-/// All activations of one token: x, h, query, attended, and the experts'.
+/// All activations of one token: x, h, query, attended, the experts', and their outputs.
 fn row_values(config: &ModelConfig) -> usize {
     let activation = config
         .layers
@@ -115,5 +118,5 @@ fn row_values(config: &ModelConfig) -> usize {
         .map(|layer| activation_width(config, *layer))
         .max()
         .unwrap_or(0);
-    2 * config.hidden_size + 2 * config.query_size() + activation
+    (2 + config.experts_per_token) * config.hidden_size + 2 * config.query_size() + activation
 }

@@ -13,7 +13,7 @@ use crate::{
     ModelConfig, Result,
     checkpoint::{Checkpoint, CheckpointError, read_file, synth},
     engine::{Engine, Event, GenerateOptions, Session, Steering},
-    kernels::{KvFormat, sample::Sampling},
+    kernels::{KvFormat, Variant, sample::Sampling},
     model::{ModelOptions, Plan},
     text::{Message, StopStrings, Text},
 };
@@ -93,6 +93,7 @@ struct LoadRequest {
     context_length: Option<usize>,
     kv: Option<KvFormat>,
     chunk_tokens: Option<usize>,
+    variant: Option<Variant>,
     #[serde(default)]
     low_power: bool,
 }
@@ -105,6 +106,7 @@ impl LoadRequest {
             kv: self.kv.unwrap_or(defaults.kv),
             chunk_tokens: self.chunk_tokens.unwrap_or(defaults.chunk_tokens),
             low_power: self.low_power,
+            variant: self.variant,
         }
     }
 }

@@ -139,7 +139,7 @@ impl Engine {
         BenchReport {
             adapter: facts.adapter,
             backend: facts.backend,
-            variant: "default".into(),
+            variant: self.model.variant.to_string(),
             kv: facts.kv,
             chunk_tokens: facts.chunk_tokens,
             prefill_tokens_per_s: None,

@@ -1,0 +1,45 @@
+// logits = (rmsnorm(x) * norm) head^T for the rows that the step asks for. A thread owns ROWS of the vocabulary.
+// workgroups: [ceil(VOCAB / ROWS / SMALL_WORKGROUP), ceil(head_rows / TILE)]
+
+#import step
+#import numbers
+#import halves
+
+@group(0) @binding(0) var<storage, read> step: Step;
+@group(0) @binding(1) var<storage, read> words: array<u32, VOCAB * HIDDEN / 8u>; // [VOCAB, HIDDEN / 8] nibbles
+@group(0) @binding(2) var<storage, read> scales: array<u32, VOCAB * HIDDEN / 64u>; // [VOCAB, HIDDEN / 32] f16
+@group(0) @binding(3) var<storage, read> norm: array<vec2<u32>>; // [HIDDEN / 4] of 4 BF16
+@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>; // [count, HIDDEN / 4]
+@group(0) @binding(5) var<storage, read_write> logits: array<f32>; // [head_rows, VOCAB]
+
+var<private> first_token: u32;
+
+fn input4(t: u32, i: u32) -> vec4<f32> {
+    return x[min(first_token + t, step.count - 1u) * (HIDDEN / 4u) + i] * bf16x4(norm[i]);
+}
+fn scale_word(i: u32) -> u32 {
+    return scales[i];
+}
+
+#import tile
+#import rows
+#import inverse_rms
+
+@compute @workgroup_size(SMALL_WORKGROUP)
+fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
+    let row = thread.x * ROWS;
+    if (row >= VOCAB) {
+        return;
+    }
+    let head_row = thread.y * TILE;
+    first_token = step.head_row + head_row;
+    let rows = min(ROWS, VOCAB - row);
+    let groups = HIDDEN / 32u;
+    sum_rows(0u, rows, row * groups * 4u, row * groups, HIDDEN);
+    for (var t = 0u; t < TILE && head_row + t < step.head_rows; t++) {
+        let factor = inverse_rms(first_token + t);
+        for (var r = 0u; r < rows; r++) {
+            logits[(head_row + t) * VOCAB + row + r] = factor * of_token(sums[r], t);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+// x += attended Wo^T. A thread owns 32 rows.
+// workgroups: [ceil(HIDDEN / 32 / SMALL_WORKGROUP), ceil(count / TILE)]
+
+#import step
+#import halves
+
+@group(0) @binding(0) var<storage, read> step: Step;
+@group(0) @binding(1) var<storage, read> words: array<u32, LAYER_WORDS>; // the layer's tensors
+@group(0) @binding(3) var<storage, read> attended: array<vec4<f32>>; // [splits, count, ATTENDED / 4]
+@group(0) @binding(4) var<storage, read> softmax: array<vec2<f32>>; // [splits, count, QUERY_HEADS] largest, sum
+@group(0) @binding(5) var<storage, read_write> x: array<f32>; // [count, HIDDEN]
+
+const ATTENDED: u32 = QUERY_HEADS * 64u;
+const SHARES_KEPT: bool = true;
+
+var<private> first_token: u32;
+
+#import splits
+#import attended
+
+fn input4(t: u32, i: u32) -> vec4<f32> {
+    return attended4(min(first_token + t, step.count - 1u), i);
+}
+
+fn scale_word(i: u32) -> u32 {
+    return words[i];
+}
+
+#import tile
+#import rows
+
+@compute @workgroup_size(SMALL_WORKGROUP)
+fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
+    let row = thread.x * ROWS;
+    if (row >= HIDDEN) {
+        return;
+    }
+    first_token = thread.y * TILE;
+    let groups = ATTENDED / 32u;
+    sum_rows(0u, ROWS, (WO + row * groups) * 4u, WO_SCALE + row * groups, ATTENDED);
+    for (var t = 0u; t < TILE && first_token + t < step.count; t++) {
+        for (var r = 0u; r < ROWS; r++) {
+            x[(first_token + t) * HIDDEN + row + r] += of_token(sums[r], t);
+        }
+    }
+}
