@@ -74,7 +74,7 @@ export class ChatCompletions {
     const asked = askedOfChat(params);
     const id = `chatcmpl-${crypto.randomUUID()}`;
     const head = { id, created: Math.floor(Date.now() / 1000), model: asked.model ?? this.#model };
-    const answer = new Answer(this.#connection, asked, options.signal);
+    const answer = new Answer(this.#connection, asked, options);
     if (asked.stream) return answer.stream((chunk) => chatChunk(head, asked, chunk));
     const { choices, usage } = await answer.whole();
     return {
@@ -114,7 +114,7 @@ export class Completions {
     const asked = askedOfText(params);
     const id = `cmpl-${crypto.randomUUID()}`;
     const head = { id, created: Math.floor(Date.now() / 1000), model: asked.model ?? this.#model };
-    const answer = new Answer(this.#connection, asked, options.signal);
+    const answer = new Answer(this.#connection, asked, options);
     if (asked.stream) {
       const offsets: number[] = []; // of each choice's next token
       return answer.stream((chunk) => textChunk(head, asked, chunk, offsets));
@@ -163,12 +163,13 @@ class Answer {
   readonly #controller = new AbortController();
   readonly #events: EventStream<WireEvent, Generation[]>;
 
-  constructor(connection: Connection, asked: Asked, signal?: AbortSignal) {
+  constructor(connection: Connection, asked: Asked, { signal, session }: RequestOptions) {
     this.#asked = asked;
-    const { choices } = asked.request;
+    const request = { ...asked.request, session: session?.number };
+    const { choices } = request;
     const abort = signal ? AbortSignal.any([signal, this.#controller.signal]) : this.#controller.signal;
     this.#events = new EventStream(async (onEvent, signal) => {
-      const calls = asked.prompts.map((prompt, i) => connection.call('generate', [{ ...asked.request, prompt }], {
+      const calls = asked.prompts.map((prompt, i) => connection.call('generate', [{ ...request, prompt }], {
         onEvent: (event) => onEvent({ ...event, choice: i * choices + event.choice }),
         signal,
       }));

@@ -82,20 +82,24 @@ export class Scheduler {
     const askedMs = performance.now();
     const ids = await this.#ids(request.prompt);
     const choice = (index: number): Choice => ({ ids, request, index, askedMs, emit, signal });
-    const { session, choices } = request;
-    if (session === undefined) return this.#choose(Array.from({ length: choices }, (_, i) => choice(i)));
-    const only = choice(0);
-    const inTurn = () => this.#inSession(session, () => this.#whenFree(only, () => this.#run(session, only)), signal);
-    return [await this.#unlessAborted(only, inTurn)];
+    const choices = Array.from({ length: request.choices }, (_, i) => choice(i));
+    const { session } = request;
+    if (session === undefined) return this.#choose(choices);
+    try {
+      return await this.#inSession(session, () => this.#choose(choices, session), signal);
+    } catch (error) {
+      if (!isAbort(error)) throw error;
+      return Promise.all(choices.map((choice) => this.#neverBegun(choice)));
+    }
   }
 
   /** All choices: the first computes the prompt, the others go on from copies of it. */
-  async #choose([first, ...others]: Choice[]): Promise<Generation[]> {
-    let session: number | undefined;
+  async #choose([first, ...others]: Choice[], given?: number): Promise<Generation[]> {
+    let session = given;
     let reportPrompt = () => {};
     const prompt = new Promise<void>((resolve) => (reportPrompt = resolve));
     const head = this.#whenFree(first!, async () => {
-      session = await this.#takeSpare();
+      session ??= await this.#takeSpare();
       return this.#run(session, first!, reportPrompt);
     }).finally(reportPrompt);
     const tail = others.map(async (choice) => {
@@ -106,24 +110,19 @@ export class Scheduler {
       });
     });
     const settled = await Promise.allSettled([head, ...tail]);
-    if (session !== undefined) await this.#giveSpare(session);
+    if (session !== undefined && session !== given) await this.#giveSpare(session);
     return settled.map((outcome) => {
       if (outcome.status === 'rejected') throw outcome.reason;
       return outcome.value;
     });
   }
 
-  /** Does the work when there is room for one more generation. */
-  #whenFree(choice: Choice, work: () => Promise<Generation>): Promise<Generation> {
-    return this.#unlessAborted(choice, () => this.#running.take(work, choice.signal));
-  }
-
-  /** An abort while the choice waits is an ordinary end. */
-  async #unlessAborted(choice: Choice, waitAndWork: () => Promise<Generation>): Promise<Generation> {
+  /** Does the work when there is room for one more generation. An abort while the choice waits is an ordinary end. */
+  async #whenFree(choice: Choice, work: () => Promise<Generation>): Promise<Generation> {
     try {
-      return await waitAndWork();
+      return await this.#running.take(work, choice.signal);
     } catch (error) {
-      if (MobileMoEError.from(error).code !== 'Aborted') throw error;
+      if (!isAbort(error)) throw error;
       return this.#neverBegun(choice);
     }
   }
@@ -218,6 +217,10 @@ export class Scheduler {
     this.#ofSession.delete(session);
     await this.turn((engine) => engine.freeSession(session));
   }
+}
+
+function isAbort(error: unknown): boolean {
+  return MobileMoEError.from(error).code === 'Aborted';
 }
 
 /** Each choice has a seed of its own. */

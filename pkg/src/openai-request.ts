@@ -8,8 +8,8 @@ import type { ChatMessage } from './types.js';
 
 export interface Asked {
   prompts: WirePrompt[];
-  /** But for the prompt. */
-  request: Omit<WireGenerate, 'prompt'>;
+  /** But for prompt and session. */
+  request: Omit<WireGenerate, 'prompt' | 'session'>;
   model: string | undefined;
   logprobs: boolean;
   stream: boolean;
@@ -87,7 +87,7 @@ function asked(params: CompletionParams, prompts: WirePrompt[], topLogprobs: num
   }));
   return {
     prompts,
-    request: { session: undefined, choices, seed: wireSeed(seed ?? undefined), options, format: wireFormat(response_format ?? undefined) },
+    request: { choices, seed: wireSeed(seed ?? undefined), options, format: wireFormat(response_format ?? undefined) },
     model,
     logprobs: topLogprobs !== undefined,
     stream: stream ?? false,

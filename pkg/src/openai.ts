@@ -4,6 +4,7 @@
  */
 
 import type { ResponseFormat } from './response-format.js';
+import type { Session } from './session.js';
 
 /** `developer` is rendered as `system`. Only text can be read. */
 export interface ChatCompletionMessageParam {
@@ -66,6 +67,8 @@ export type CompletionCreateParamsNonStreaming = CompletionCreateParams & { stre
 export interface RequestOptions {
   /** Aborting ends a stream within one token; a call that does not stream rejects with code "Aborted". */
   signal?: AbortSignal;
+  /** Ours: whose cache to use; default: one that all such calls share. */
+  session?: Session;
 }
 
 export interface CompletionUsage {

@@ -39,11 +39,11 @@ impl Answer {
     /// `{ id, text }`, where `text` became certain with this token and is often empty inside an emoji; and what was to be
     /// reported: `bytes`, `logprob`, `top` (`{ id, bytes, logprob }` each), `experts` and `weights` `[MoE layers, k]`.
     pub fn token(&mut self, id: u32, tokenizer: Option<&Tokenizer>) -> Result<JsValue> {
-        let token = object([("id", id.into())]);
-        if let Some(detokenizer) = &mut self.detokenizer {
-            let piece = detokenizer.push(id)?;
-            set(&token, "text", &self.give(piece).into());
-        }
+        let piece = match &mut self.detokenizer {
+            Some(detokenizer) => detokenizer.push(id)?,
+            None => String::new(),
+        };
+        let token = object([("id", id.into()), ("text", self.give(piece).into())]);
         let Report {
             chosen,
             likeliest,

@@ -67,6 +67,27 @@ browserTest('sessions and tabs', { timeoutMs: TIMEOUT_MS }, async ({ page, conte
     assert.equal(gone.code, 'Disposed');
   });
 
+  await t.test('completions can be given a session, and choices of theirs are forks of it', async () => {
+    const { cached, texts, alone } = await page.evaluate(async () => {
+      const { engine } = window;
+      const session = await engine.createSession();
+      const params = { prompt: Array.from({ length: 40 }, (_, i) => (i * 17) % 512), max_tokens: 4, temperature: 1, seed: 3 };
+      const create = (options) => engine.completions.create({ ...params, ...options }, { session });
+      const cached = [];
+      const texts = [];
+      for (const options of [{}, { n: 3 }]) {
+        const { choices, usage } = await create(options);
+        cached.push(usage.prompt_tokens_details.cached_tokens);
+        texts.push(choices.map(({ text }) => text));
+      }
+      await session.dispose();
+      const { choices } = await engine.completions.create({ ...params, n: 3 });
+      return { cached, texts, alone: choices.map(({ text }) => text) };
+    });
+    assert.deepEqual(cached, [0, 39]);
+    assert.deepEqual(texts, [alone.slice(0, 1), alone]);
+  });
+
   await t.test('calls on one session wait for each other; an abort takes a waiting one out at once', async () => {
     const { order, aborted, waitedMs } = await page.evaluate(async () => {
       const session = await window.engine.createSession();
