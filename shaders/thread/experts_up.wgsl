@@ -104,7 +104,7 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
         }
     } else if (block < SHARED / 32u + SIDE_BY_SIDE * EXPERT / 16u) {
         let routed = block - SHARED / 32u;
-        let blocks = EXPERT / 16u;
+        let blocks = max(EXPERT / 16u, 1u);
         routed_block(routed % blocks, thread.y * SIDE_BY_SIDE + routed / blocks);
     }
 }
