@@ -76,14 +76,19 @@ fn turns_change_nothing() {
         let one = block_on(engine.begin(&mut session, ids, options.clone())).unwrap();
         running.push((one, session, false));
     }
+    let (context, continuation) = (prompt(40, 7), prompt(30, 8));
+    let score = block_on(engine.score(&context, &continuation)).unwrap();
+    let mut scoring = block_on(engine.begin_score(&context, &continuation)).unwrap();
+    let mut scored = None;
     let mut random = fastrand::Rng::with_seed(5);
     while running.iter().any(|(.., over)| !over) {
         let (one, session, over) = &mut running[random.usize(..requests.len())];
         *over = block_on(engine.step(one, session)).unwrap().is_none();
-        if random.u8(..4) == 0 {
-            block_on(engine.score(&prompt(3, 9), &prompt(2, 8))).unwrap();
+        if scored.is_none() && random.u8(..4) == 0 {
+            scored = block_on(engine.score_chunk(&mut scoring)).unwrap();
         }
     }
+    assert_eq!(scored, Some(score));
     for ((one, mut session, _), alone) in running.into_iter().zip(alone) {
         assert_eq!(block_on(engine.end(one, &mut session)).unwrap().tokens, alone);
     }

@@ -208,6 +208,7 @@ class Answer {
   async *#parts(): AsyncGenerator<Part, void, undefined> {
     for await (const event of this.#events) {
       const index = event.choice;
+      if ('prompt' in event) continue;
       if ('begun' in event) yield { index, begun: true };
       else yield { index, text: textOf(event), token: 'token' in event ? event.token : undefined };
     }

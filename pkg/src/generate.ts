@@ -5,13 +5,13 @@ import { MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
 import type { WireEvent, WireGenerate, WirePrompt } from './protocol.js';
 import { Turns } from './turns.js';
-import type { GeneratedToken, Generation } from './types.js';
+import type { GeneratedToken, Generation, PromptProgress, Score } from './types.js';
 
 /** Generations that share the GPU at a time, each with a KV cache of its own. */
 const MOST_AT_ONCE = 4;
 
 /** What a step of the engine gives: a part of the prompt, a token, or the end. */
-type Step = { done: number; total: number } | GeneratedToken | null;
+type Step = PromptProgress | GeneratedToken | null;
 type Ended = Pick<
   Generation,
   'finishReason' | 'tokens' | 'promptTokens' | 'cachedTokens' | 'prefillMs' | 'decodeMs' | 'tokensPerSecond'
@@ -30,7 +30,7 @@ interface Choice {
 
 /**
  * The engine with its sessions. Whatever waits for the GPU takes a turn; a generation takes one for every chunk of its
- * prompt and every token. Turns are served in the order they are asked for, so generations go round in a ring, a short
+ * prompt and every token, scoring one for every chunk. Turns are served in the order they are asked for, so generations go round in a ring, a short
  * call waits for one step of each of them at most, and an abort is heard within one token.
  */
 export class Scheduler {
@@ -75,6 +75,20 @@ export class Scheduler {
   /** Frees a session, once what runs there is done. */
   freeSession(session: number): Promise<void> {
     return this.#inSession(session, () => this.#free(session));
+  }
+
+  /** Scores a continuation, chunk by chunk. */
+  async score(context: string | Uint32Array, continuation: string | Uint32Array, signal: AbortSignal): Promise<Score> {
+    const scoring = await this.turn((engine) => engine.beginScore(...pair(engine, context, continuation)));
+    try {
+      for (;;) {
+        if (signal.aborted) throw new MobileMoEError('Aborted', 'The call was aborted.');
+        const score = (await this.turn((engine) => engine.scoreChunk(scoring))) as Score | null;
+        if (score) return score;
+      }
+    } finally {
+      await this.turn((engine) => engine.endScore(scoring));
+    }
   }
 
   /** Answers a prompt as often as asked for. */
@@ -134,7 +148,11 @@ export class Scheduler {
     const seed = seedOf(choice);
     const constraint = request.format && (await this.#constrainer.compile(request.format));
     const options = { ...request.options, seed: words(seed), masked: constraint !== undefined };
-    const generation = await this.turn((engine) => engine.begin(session, ids, options));
+    const begin = (engine: WebEngine) => engine.begin(session, ids, options);
+    const generation = await this.turn(begin).catch((error: unknown) => {
+      constraint?.free();
+      throw error;
+    });
     const isWhole = () => constraint !== undefined && constraint.mask === undefined;
     emit({ choice: index, begun: true });
     let text = '';
@@ -144,7 +162,10 @@ export class Scheduler {
       while (!signal.aborted && !isWhole()) {
         const step = (await this.turn((engine) => engine.step(generation, constraint?.mask))) as Step;
         if (step === null) break;
-        if ('done' in step) continue;
+        if ('done' in step) {
+          emit({ choice: index, prompt: step });
+          continue;
+        }
         firstTokenMs ??= performance.now() - askedMs;
         onPrompt();
         text += step.text ?? '';
@@ -217,6 +238,18 @@ export class Scheduler {
     this.#ofSession.delete(session);
     await this.turn((engine) => engine.freeSession(session));
   }
+}
+
+/** Ids of context and continuation. Texts are encoded as one, so that the border between them falls where the tokenizer has it. */
+function pair(engine: WebEngine, context: string | Uint32Array, continuation: string | Uint32Array): [Uint32Array, Uint32Array] {
+  if (typeof context === 'string' && typeof continuation === 'string') {
+    // As lm-evaluation-harness has it: spaces at the context's end belong to the continuation.
+    const whole = engine.tokenize(context + continuation, true, false);
+    const border = engine.tokenize(context.trimEnd(), true, false).length;
+    return [whole.subarray(0, border), whole.subarray(border)];
+  }
+  const ids = (part: string | Uint32Array, first: boolean) => (typeof part === 'string' ? engine.tokenize(part, first, false) : part);
+  return [ids(context, true), ids(continuation, false)];
 }
 
 function isAbort(error: unknown): boolean {

@@ -112,7 +112,7 @@ export class MobileMoE {
       options: wireOptions(options),
       format: wireFormat(options.responseFormat),
     });
-    return new GenerationStream(startGenerate(this.#connection, request, options.signal));
+    return new GenerationStream(startGenerate(this.#connection, request, options));
   }
 
   /** A conversation with a KV cache of its own, which nobody else's calls overwrite. */
@@ -158,9 +158,13 @@ export class MobileMoE {
    * How likely the model finds a continuation, id by id. Two texts are encoded as one, so that the border between them
    * falls where the tokenizer has it; begin-of-text is put before them. Of ids, the context must hold at least one.
    */
-  async score(context: string | ArrayLike<number>, continuation: string | ArrayLike<number>): Promise<Score> {
+  async score(
+    context: string | ArrayLike<number>,
+    continuation: string | ArrayLike<number>,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<Score> {
     const wire = (part: string | ArrayLike<number>) => (typeof part === 'string' ? part : tokenIds(part));
-    return this.#connection.call('score', [wire(context), wire(continuation)]);
+    return this.#connection.call('score', [wire(context), wire(continuation)], options);
   }
 
   /**

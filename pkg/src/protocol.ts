@@ -5,7 +5,7 @@
 import type { BenchmarkOptions, BenchmarkProgress, BenchmarkReport } from './benchmark.js';
 import type { WireError } from './errors.js';
 import type { Facts } from './facts.js';
-import type { Capability, ChatMessage, GenerateOptions, GeneratedToken, Generation, LogitsTrace, Score } from './types.js';
+import type { Capability, ChatMessage, GenerateOptions, GeneratedToken, Generation, LogitsTrace, PromptProgress, Score } from './types.js';
 
 /** A file of a picked folder under its name in the checkpoint ("config.json"). */
 export interface NamedFile {
@@ -59,8 +59,13 @@ export interface WireGenerate {
   format: WireFormat | undefined;
 }
 
-/** Of the `choice`-th answer: it began; a token; text that was held back until its end. */
-export type WireEvent = { choice: number } & ({ begun: true } | { token: GeneratedToken } | { rest: string });
+/** Of the `choice`-th answer: it began; how far its prompt is read; a token; text that was held back until its end. */
+export type WireEvent = { choice: number } & (
+  | { begun: true }
+  | { prompt: PromptProgress }
+  | { token: GeneratedToken }
+  | { rest: string }
+);
 
 /** Every call: its arguments, its result, and the events on the way. */
 export interface Calls {

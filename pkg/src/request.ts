@@ -11,7 +11,7 @@ export function wirePrompt(prompt: Prompt): WirePrompt {
 
 /** The options but for prompt, session, seed and format; refuses names that it does not know. */
 export function wireOptions(options: GenerateOptions): WireOptions {
-  const { stop, logprobs, logitBias, signal: _signal, seed: _seed, responseFormat: _format, ...rest } = options;
+  const { stop, logprobs, logitBias, signal: _signal, onPrompt: _onPrompt, seed: _seed, responseFormat: _format, ...rest } = options;
   const { maxTokens, temperature, topK, topP, minP, frequencyPenalty, presencePenalty, repetitionPenalty, routing, ...unknown } = rest;
   const [name] = Object.keys(unknown);
   if (name !== undefined) throw new MobileMoEError('BadOptions', `options: there is no "${name}"`);

@@ -10,10 +10,13 @@ import type { GenerateOptions, Generation, Prompt } from './types.js';
 export function startGenerate(
   connection: Connection,
   request: () => WireGenerate,
-  signal?: AbortSignal,
+  { onPrompt, signal }: GenerateOptions,
 ): EventStream<WireEvent, Generation[]> {
   // A bad request rejects, as one that the worker refuses does.
-  return new EventStream(async (onEvent, signal) => connection.call('generate', [request()], { onEvent, signal }), signal);
+  return new EventStream(async (onEvent, signal) => connection.call('generate', [request()], {
+    onEvent: (event) => ('prompt' in event ? onPrompt?.(event.prompt) : onEvent(event)),
+    signal,
+  }), signal);
 }
 
 /**
@@ -48,7 +51,7 @@ export class Session {
       options: wireOptions(options),
       format: wireFormat(options.responseFormat),
     });
-    return new GenerationStream(startGenerate(this.#connection, request, options.signal));
+    return new GenerationStream(startGenerate(this.#connection, request, options));
   }
 
   /** A session that goes on from where this one is, with a copy of its cache made on the GPU. Waits for what runs here. */

@@ -121,8 +121,16 @@ export interface GenerateOptions {
   responseFormat?: ResponseFormat;
   /** Report the experts that each token took. */
   routing?: boolean;
+  /** Hears of every chunk of a long prompt. */
+  onPrompt?: (progress: PromptProgress) => void;
   /** Aborting ends the stream with finish reason "abort", within one token; what was generated is kept. */
   signal?: AbortSignal;
+}
+
+/** How much of a prompt is read, in tokens. */
+export interface PromptProgress {
+  done: number;
+  total: number;
 }
 
 /** A token and its probability. */

@@ -8,7 +8,7 @@ import { Scheduler } from './generate.js';
 import { start } from './module.js';
 import type { Call, Calls, Method, Reply, Request, WireSource } from './protocol.js';
 import { listDirectory } from './source.js';
-import type { LogitsTrace, Score } from './types.js';
+import type { LogitsTrace } from './types.js';
 
 const PROGRESS_INTERVAL_MS = 80;
 
@@ -47,7 +47,7 @@ const handlers: Handlers = {
   applyChatTemplate: async ([messages, open]) => engine().turn((engine) => engine.applyChatTemplate(messages, open)),
   tokenizeChat: async ([messages, open]) => engine().turn((engine) => engine.tokenizeChat(messages, open)),
   logits: async ([ids, allPositions]) => engine().turn((engine) => engine.logits(ids, allPositions) as Promise<LogitsTrace>),
-  score: async ([context, continuation]) => engine().turn((engine) => score(engine, context, continuation)),
+  score: async ([context, continuation], { signal }) => engine().score(context, continuation, signal),
   async benchmark([options], { emit, signal }) {
     const onProgress = (progress: BenchmarkProgress) => (emit(progress), !signal.aborted);
     const report = (await engine().alone((engine) => engine.benchmark(options, onProgress))) as BenchmarkReport;
@@ -64,19 +64,6 @@ async function checkpoint(source: WireSource): Promise<WebCheckpoint> {
   if ('web' in source) return WebCheckpoint.fromWeb(source.web);
   if ('synthetic' in source) return WebCheckpoint.synthetic(source.synthetic);
   return WebCheckpoint.fromFiles('files' in source ? source.files : await listDirectory(source.directory));
-}
-
-/** Texts are encoded as one, so that the border between them falls where the tokenizer has it. */
-function score(engine: WebEngine, context: string | Uint32Array, continuation: string | Uint32Array): Promise<Score> {
-  if (typeof context === 'string' && typeof continuation === 'string') {
-    // As lm-evaluation-harness has it: spaces at the context's end belong to the continuation.
-    const end = context.trimEnd().length;
-    const whole = engine.tokenize(context + continuation, true, false);
-    const border = engine.tokenize(context.slice(0, end), true, false).length;
-    return engine.score(whole.subarray(0, border), whole.subarray(border)) as Promise<Score>;
-  }
-  const ids = (part: string | Uint32Array, first: boolean) => (typeof part === 'string' ? engine.tokenize(part, first, false) : part);
-  return engine.score(ids(context, true), ids(continuation, false)) as Promise<Score>;
 }
 
 /** Tells the page that nothing more can be served. */

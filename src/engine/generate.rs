@@ -200,6 +200,8 @@ impl Engine {
 
     /// Ends a generation, whether or not it was over.
     pub async fn end(&mut self, mut running: Running, session: &mut Session) -> Result<Generation> {
+        // Its next token is wanted no more.
+        self.turn.take_if(|turn| *turn == running.next_token);
         let drained = running.read_back.drain(&self.model).await;
         if let Err(error) = drained {
             session.tokens.truncate(running.generation.reused_tokens);
@@ -376,6 +378,14 @@ impl ReadBack {
             self.next(model).await?;
         }
         Ok(())
+    }
+}
+
+impl Drop for ReadBack {
+    fn drop(&mut self) {
+        for staging in &self.staging {
+            staging.destroy();
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 pub use generate::{Event, Finish, GenerateOptions, Generation, Running};
 pub use report::{MAX_TOP_LOGPROBS, Report};
-pub use score::{LogitsTrace, Score};
+pub use score::{LogitsTrace, Score, Scoring};
 pub use session::Session;
 pub use steer::Steering;
 

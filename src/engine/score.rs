@@ -27,6 +27,15 @@ pub struct Score {
     pub is_greedy: bool,
 }
 
+/// A continuation being scored, a chunk at a time ([`Engine::score_chunk`]).
+pub struct Scoring {
+    session: Session,
+    /// Context and continuation.
+    ids: Vec<u32>,
+    context_tokens: usize,
+    score: Score,
+}
+
 impl Engine {
     /// Logits after each of `ids` (or after the last), read back to the host: for checks, not for chats.
     pub async fn logits(&mut self, ids: &[u32], all_positions: bool) -> Result<LogitsTrace> {
@@ -65,37 +74,65 @@ impl Engine {
     ///
     /// Errors: an empty context (there is nothing to predict the first token from), ids out of range, too many tokens.
     pub async fn score(&mut self, context: &[u32], continuation: &[u32]) -> Result<Score> {
+        let mut scoring = self.begin_score(context, continuation).await?;
+        loop {
+            if let Some(score) = self.score_chunk(&mut scoring).await? {
+                return Ok(score);
+            }
+        }
+    }
+
+    /// Begins what [`Engine::score`] does in one go.
+    pub async fn begin_score(&self, context: &[u32], continuation: &[u32]) -> Result<Scoring> {
         self.check_ids(context, continuation.len())?;
         let ids = [context, continuation].concat();
         self.check_ids(&ids, 0)?;
+        Ok(Scoring {
+            session: Session::new(&self.model).await?,
+            context_tokens: context.len(),
+            ids,
+            score: Score {
+                logprobs: Vec::new(),
+                is_greedy: true,
+            },
+        })
+    }
+
+    /// One chunk more; the score after the last one. Others may have their turn in between.
+    pub async fn score_chunk(&mut self, scoring: &mut Scoring) -> Result<Option<Score>> {
         self.put_by();
         let model = &self.model;
-        let mut session = Session::new(model).await?;
-        let mut score = Score {
-            logprobs: Vec::new(),
-            is_greedy: true,
-        };
+        let Scoring {
+            session, ids, score, ..
+        } = scoring;
         // The last token predicts nothing that is asked for.
         let inputs = &ids[..ids.len() - 1];
-        for chunk in inputs.chunks(model.plan.chunk_tokens) {
-            let before = session.tokens.len();
-            session.feed(model, chunk, None, |_| ()).await?;
-            let first_row = (context.len() - 1).saturating_sub(before).min(chunk.len());
-            for row in (first_row..chunk.len()).step_by(model.plan.logits_rows) {
-                let rows = model.plan.logits_rows.min(chunk.len() - row);
-                let targets = &ids[before + row + 1..][..rows];
-                model
-                    .gpu
-                    .write(&model.scratch.targets, 0, bytemuck::cast_slice(targets));
-                submit_head(model, chunk.len(), row, rows, true);
-                let scored: Vec<Scored> = model.gpu.read(&model.scratch.scored).await?;
-                for row in scored.chunks_exact(2).take(rows) {
-                    score.logprobs.push(row[0].logprob);
-                    score.is_greedy &= row[1].id == row[0].id;
-                }
+        let before = session.tokens.len();
+        let end = inputs.len().min(before + model.plan.chunk_tokens);
+        let chunk = &inputs[before..end];
+        if chunk.is_empty() {
+            return Ok(Some(score.clone()));
+        }
+        session.feed(model, chunk, None, |_| ()).await?;
+        let first_row = (scoring.context_tokens - 1).saturating_sub(before).min(chunk.len());
+        for row in (first_row..chunk.len()).step_by(model.plan.logits_rows) {
+            let rows = model.plan.logits_rows.min(chunk.len() - row);
+            let targets = &ids[before + row + 1..][..rows];
+            model
+                .gpu
+                .write(&model.scratch.targets, 0, bytemuck::cast_slice(targets));
+            submit_head(model, chunk.len(), row, rows, true);
+            let scored: Vec<Scored> = model.gpu.read(&model.scratch.scored).await?;
+            for row in scored.chunks_exact(2).take(rows) {
+                score.logprobs.push(row[0].logprob);
+                score.is_greedy &= row[1].id == row[0].id;
             }
         }
-        Ok(score)
+        if first_row == chunk.len() {
+            // Nothing was read back that would have waited for the GPU.
+            model.gpu.idle().await?;
+        }
+        Ok((end == inputs.len()).then(|| score.clone()))
     }
 
     /// The experts that the pass just run chose for its `count` tokens.

@@ -88,6 +88,9 @@ pub(super) struct Wheel {
     steering: Steering,
     adjustment: wgpu::Buffer,
     mask: wgpu::Buffer,
+    bias: wgpu::Buffer,
+    said: wgpu::Buffer,
+    adjusted: wgpu::Buffer,
     adjust: wgpu::BindGroup,
     sample: wgpu::BindGroup,
 }
@@ -145,6 +148,9 @@ impl Engine {
                 steering: steering.clone(),
                 adjustment,
                 mask,
+                bias,
+                said,
+                adjusted,
             }
         });
         Ok(Some(wheel.await?))
@@ -183,5 +189,14 @@ impl Wheel {
     pub fn choose(&self, model: &Model, pass: &mut Pass) {
         self.kernel.dispatch(&self.adjust).encode(pass);
         model.sample_kernel().dispatch(&self.sample).encode(pass);
+    }
+}
+
+impl Drop for Wheel {
+    /// Frees the memory now, as a cache's: rows of the vocabulary add up.
+    fn drop(&mut self) {
+        for buffer in [&self.adjustment, &self.mask, &self.bias, &self.said, &self.adjusted] {
+            buffer.destroy();
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::{FileRepository, HttpRepository, WebError, WebRepository, answer::Ans
 use crate::{
     ModelConfig, Result,
     checkpoint::{Checkpoint, CheckpointError, read_file, synth},
-    engine::{Engine, Event, GenerateOptions, Session, Steering},
+    engine::{Engine, Event, GenerateOptions, Scoring, Session, Steering},
     kernels::{KvFormat, Variant, sample::Sampling},
     model::{ModelOptions, Plan},
     text::{Message, StopStrings, Text},
@@ -84,6 +84,7 @@ pub struct WebEngine {
     sessions: HashMap<u32, Session>,
     /// Generations under way.
     answers: HashMap<u32, Answer>,
+    scorings: HashMap<u32, Scoring>,
     last_number: u32,
 }
 
@@ -205,6 +206,7 @@ impl WebEngine {
             text,
             sessions: HashMap::new(),
             answers: HashMap::new(),
+            scorings: HashMap::new(),
             last_number: 0,
         })
     }
@@ -382,14 +384,37 @@ impl WebEngine {
         ]))
     }
 
-    /// `{ logprobs, isGreedy }`: natural-log probability of each continuation id.
-    pub async fn score(&mut self, context: Vec<u32>, continuation: Vec<u32>) -> Result<JsValue, JsValue> {
-        let score = self.engine.score(&context, &continuation).await.map_err(js::to_js)?;
+    /// Begins to score a continuation: the scoring's number.
+    #[wasm_bindgen(js_name = beginScore)]
+    pub async fn begin_score(&mut self, context: Vec<u32>, continuation: Vec<u32>) -> Result<u32, JsValue> {
+        let scoring = self.engine.begin_score(&context, &continuation).await;
+        let number = self.next_number();
+        self.scorings.insert(number, scoring.map_err(js::to_js)?);
+        Ok(number)
+    }
+
+    /// One chunk more. `null` if there are others, in the end `{ logprobs, isGreedy }`: natural-log probability of each
+    /// continuation id.
+    #[wasm_bindgen(js_name = scoreChunk)]
+    pub async fn score_chunk(&mut self, scoring: u32) -> Result<JsValue, JsValue> {
+        let chunk = async {
+            let scoring = found(self.scorings.get_mut(&scoring), "scoring")?;
+            self.engine.score_chunk(scoring).await
+        };
+        let Some(score) = chunk.await.map_err(js::to_js)? else {
+            return Ok(JsValue::NULL);
+        };
         let logprobs = Float32Array::from(&score.logprobs[..]);
         Ok(object([
             ("logprobs", logprobs.into()),
             ("isGreedy", score.is_greedy.into()),
         ]))
+    }
+
+    /// Ends a scoring, over or not.
+    #[wasm_bindgen(js_name = endScore)]
+    pub fn end_score(&mut self, scoring: u32) {
+        self.scorings.remove(&scoring);
     }
 
     fn text(&self) -> Result<&Text> {

@@ -44,12 +44,14 @@ browserTest('sessions and tabs', { timeoutMs: TIMEOUT_MS }, async ({ page, conte
   });
 
   await t.test('a fork goes on from the same cache, apart from the other', async () => {
-    const { first, again, fork, other, gone } = await page.evaluate(async () => {
+    const { first, again, fork, other, gone, prompts } = await page.evaluate(async () => {
       const { engine, failure } = window;
       const ids = Array.from({ length: 40 }, (_, i) => (i * 13) % 512);
       const session = await engine.createSession();
       const pick = ({ tokens, cachedTokens }) => ({ tokens: [...tokens], cachedTokens });
-      const run = async (session, prompt) => pick(await session.generate(prompt, { maxTokens: 6 }).result);
+      const prompts = [];
+      const onPrompt = ({ done, total }) => prompts.push([done, total]);
+      const run = async (session, prompt) => pick(await session.generate(prompt, { maxTokens: 6, onPrompt }).result);
       const first = await run(session, ids);
       const fork = await session.fork();
       const [other, again] = await Promise.all([run(fork, [...ids, 7, 8]), run(session, ids)]);
@@ -58,8 +60,9 @@ browserTest('sessions and tabs', { timeoutMs: TIMEOUT_MS }, async ({ page, conte
       await session.dispose();
       const gone = await failure(session.generate(ids).result);
       const cold = await run(await engine.createSession(), [...ids, 7, 8]);
-      return { first, again, fork: forked, other: { ...other, cold: cold.tokens }, gone };
+      return { first, again, fork: forked, other: { ...other, cold: cold.tokens }, gone, prompts };
     });
+    assert.deepEqual(prompts, [[32, 40], [32, 42]], 'prompts that are not cached are read in chunks');
     assert.deepEqual([first.cachedTokens, again.cachedTokens, other.cachedTokens, fork.cachedTokens], [0, 39, 40, 39]);
     assert.deepEqual(again.tokens, first.tokens);
     assert.deepEqual(fork.tokens, first.tokens);
@@ -120,6 +123,8 @@ browserTest('sessions and tabs', { timeoutMs: TIMEOUT_MS }, async ({ page, conte
         ids: list(await engine.score(context, whole.slice(context.length))),
       };
     });
+    const aborted = await page.evaluate(() => window.failure(window.engine.score([1], [2, 3], { signal: AbortSignal.abort() })));
+    assert.equal(aborted.code, 'Aborted');
     assert.deepEqual(texts, [ids, ids], 'a space at the border belongs to the continuation');
   });
 
@@ -149,6 +154,15 @@ browserTest('sessions and tabs', { timeoutMs: TIMEOUT_MS }, async ({ page, conte
     assert.match(missing.message, /config\.json/);
     assert.equal(code, 'Aborted');
     assert.equal(server.requests.filter(({ path }) => path.includes('model.safetensors')).length, 0);
+  });
+
+  await t.test('a dedicated worker can use the package, too', async () => {
+    const text = await page.evaluate(() => new Promise((resolve, reject) => {
+      const worker = new Worker('/pages/worker.js', { type: 'module' });
+      worker.onmessage = ({ data }) => resolve(data);
+      worker.onerror = ({ message }) => reject(new Error(message));
+    }));
+    assert.equal(text, await page.evaluate(async () => (await window.engine.generate('Hello', { maxTokens: 4 }).result).text));
   });
 
   await t.test('two tabs, fifty requests in flight: nothing is mixed up', async () => {
