@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use common::*;
 use mobilemoe_web::{
     engine::{Engine, GenerateOptions},
-    kernels::{KvFormat, rope},
+    kernels::{KvFormat, Style, rope},
     model::{Reference, ReferenceCache, Trace},
 };
 use pollster::block_on;
@@ -102,27 +102,27 @@ fn gpu_expected(fixture: &Fixture, quantized: Option<&Reference>, prompt: &str, 
     }
 }
 
-/// On a software GPU the longest prompt takes minutes a way: by default it is run once a checkpoint, in large chunks.
-/// `MOBILEMOE_PARITY=full` runs every prompt every way.
+/// On a software GPU the longest prompts take minutes: by default they are run once a checkpoint, in large chunks.
+/// `MOBILEMOE_PARITY=full` runs every prompt every way, with either style of kernels.
 fn longest(usual: usize) -> usize {
-    if std::env::var("MOBILEMOE_PARITY").is_ok_and(|scope| scope == "full") {
-        1500
-    } else {
-        usual
-    }
+    if full() { 1500 } else { usual }
 }
 
-fn gpu_matches(name: &'static str, kv: KvFormat, chunk_tokens: usize, longest: usize) {
+fn full() -> bool {
+    std::env::var("MOBILEMOE_PARITY").is_ok_and(|scope| scope == "full")
+}
+
+fn gpu_matches(name: &'static str, style: Style, kv: KvFormat, chunk_tokens: usize, longest: usize) {
     let fixture = Fixture::open(name);
     let quantized = (name == "tiny-a-sft").then(|| fixture.reference(true));
-    let mut engine = fixture.engine(kv, chunk_tokens);
+    let mut engine = fixture.engine_of(Some(style), kv, chunk_tokens);
     let bound = if kv == KvFormat::F32 { GPU_BOUND } else { HALF_KV_BOUND };
     for (prompt, ids) in fixture.prompts().into_iter().filter(|(_, ids)| ids.len() <= longest) {
         let expected = gpu_expected(&fixture, quantized.as_ref(), &prompt, &ids);
         let all_positions = expected.len() > engine.config().vocab_size || ids.len() == 1;
         let got = block_on(engine.logits(&ids, all_positions)).unwrap();
         let error = largest_difference(&got.logits, &expected);
-        println!("{name} {prompt} by {chunk_tokens}, {kv:?} cache: GPU off by {error:.1e}");
+        println!("{name} {prompt} by {chunk_tokens}, {kv:?} cache, {style} kernels: GPU off by {error:.1e}");
         assert!(error <= bound, "{name} {prompt} by {chunk_tokens}: {error}");
         if quantized.is_some() {
             let official = fixture.tensor(&format!("{prompt}.logits"));
@@ -147,31 +147,37 @@ fn gpu_matches(name: &'static str, kv: KvFormat, chunk_tokens: usize, longest: u
 
 #[test]
 fn gpu_in_large_chunks() {
-    CHECKPOINTS
-        .into_iter()
-        .for_each(|name| gpu_matches(name, KvFormat::F32, 512, 1500));
+    for name in CHECKPOINTS {
+        gpu_matches(name, Style::Thread, KvFormat::F32, 512, 1500);
+        gpu_matches(name, Style::Workgroup, KvFormat::F32, 512, longest(33));
+    }
 }
 
 /// A chunk that is no multiple of the tile, and shorter than most prompts.
 #[test]
 fn gpu_in_chunks_of_37() {
-    CHECKPOINTS
-        .into_iter()
-        .for_each(|name| gpu_matches(name, KvFormat::F32, 37, longest(130)));
+    for name in CHECKPOINTS {
+        gpu_matches(name, Style::Thread, KvFormat::F32, 37, longest(130));
+        gpu_matches(name, Style::Workgroup, KvFormat::F32, 37, longest(130));
+    }
 }
 
 #[test]
 fn gpu_token_by_token() {
-    CHECKPOINTS
-        .into_iter()
-        .for_each(|name| gpu_matches(name, KvFormat::F32, 1, longest(130)));
+    for name in CHECKPOINTS {
+        gpu_matches(name, Style::Thread, KvFormat::F32, 1, longest(130));
+        gpu_matches(name, Style::Workgroup, KvFormat::F32, 1, longest(130));
+    }
 }
 
 #[test]
 fn gpu_with_16_bit_cache() {
-    CHECKPOINTS
-        .into_iter()
-        .for_each(|name| gpu_matches(name, KvFormat::F16, 512, longest(130)));
+    for name in CHECKPOINTS {
+        gpu_matches(name, Style::Thread, KvFormat::F16, 512, longest(130));
+        if full() {
+            gpu_matches(name, Style::Workgroup, KvFormat::F16, 512, 1500);
+        }
+    }
 }
 
 fn greedy(engine: &mut Engine, ids: &[u32], run_ahead: usize) -> Vec<u32> {

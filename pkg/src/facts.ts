@@ -1,3 +1,5 @@
+import type { KernelVariant } from './types.js';
+
 /** What was loaded and where it runs. */
 export interface Facts {
   /** The GPU, as far as the browser tells. */
@@ -12,6 +14,8 @@ export interface Facts {
   kvBytesPerToken: number;
   /** How the cache stores keys and values. */
   kv: 'f16' | 'f32';
+  /** The kernels that run: chosen by measurement unless `variant` was given. */
+  variant: KernelVariant;
   /** Longest prompt and answer together, in tokens. */
   contextLength: number;
   /** Prompt tokens in one pass. */

@@ -182,9 +182,9 @@ export class MobileMoE {
   }
 }
 
-function wireLoad({ contextLength, kv, chunkTokens, device }: LoadOptions): WireLoadOptions {
+function wireLoad({ contextLength, kv, chunkTokens, device, variant }: LoadOptions): WireLoadOptions {
   const lowPower = device?.powerPreference === 'low-power';
-  return { ...given({ contextLength, kv, chunkTokens }), lowPower };
+  return { ...given({ contextLength, kv, chunkTokens, variant }), lowPower };
 }
 
 /** What the responses call the model: the folder it came from. */

@@ -5,7 +5,7 @@
 import type { BenchmarkOptions, BenchmarkProgress, BenchmarkReport } from './benchmark.js';
 import type { WireError } from './errors.js';
 import type { Facts } from './facts.js';
-import type { Capability, ChatMessage, GenerateOptions, GeneratedToken, Generation, LogitsTrace, PromptProgress, Score } from './types.js';
+import type { Capability, ChatMessage, GenerateOptions, GeneratedToken, Generation, KernelVariant, LogitsTrace, PromptProgress, Score } from './types.js';
 
 /** A file of a picked folder under its name in the checkpoint ("config.json"). */
 export interface NamedFile {
@@ -23,6 +23,7 @@ export interface WireLoadOptions {
   kv?: 'f16' | 'f32';
   chunkTokens?: number;
   lowPower?: boolean;
+  variant?: KernelVariant;
 }
 
 export type WireBenchmark = Omit<BenchmarkOptions, 'onProgress' | 'signal'>;

@@ -26,6 +26,16 @@ export interface LoadOptions extends SourceOptions {
   /** Prompt tokens per pass; default: chosen by the engine for the device. */
   chunkTokens?: number;
   device?: DeviceOptions;
+  /** Which kernels to run; default: measured when this adapter first loads a model, and remembered. */
+  variant?: KernelVariant;
+}
+
+/** How kernels share out their work: groups of threads that add up their parts, or each thread by itself. */
+export interface KernelVariant {
+  /** For one token at a time. */
+  decode: 'workgroup' | 'thread';
+  /** For prompts. */
+  prefill: 'workgroup' | 'thread';
 }
 
 export interface DeviceOptions {

@@ -9,6 +9,7 @@ import { start } from './module.js';
 import type { Call, Calls, Method, Reply, Request, WireSource } from './protocol.js';
 import { listDirectory } from './source.js';
 import type { LogitsTrace } from './types.js';
+import { rememberVariant, rememberedVariant } from './variant.js';
 
 const PROGRESS_INTERVAL_MS = 80;
 
@@ -29,8 +30,11 @@ const handlers: Handlers = {
     emit({ stage: 'opening', bytesDone: 0, bytesTotal: 0 });
     await start(init, 'of the engine');
     const progress = throttle((bytesDone: number, bytesTotal: number) => emit({ stage: 'weights', bytesDone, bytesTotal }));
-    const engine = await WebEngine.load(await checkpoint(source), options, progress, die);
-    const facts: Facts = { ...(engine.facts() as Facts), adapter: await adapterName(options.lowPower) };
+    const adapter = await adapterName(options.lowPower);
+    const variant = options.variant ?? (await rememberedVariant(adapter));
+    const engine = await WebEngine.load(await checkpoint(source), { ...options, ...(variant && { variant }) }, progress, die);
+    const facts: Facts = { ...(engine.facts() as Facts), adapter };
+    if (!variant) await rememberVariant(adapter, facts.variant);
     loaded = new Scheduler(engine, facts);
     return facts;
   },

@@ -6,7 +6,7 @@ use std::{collections::HashMap, path::PathBuf};
 use mobilemoe_web::{
     checkpoint::{Checkpoint, DirectoryRepository, MemoryRepository, Repository, safetensors::read_header},
     engine::Engine,
-    kernels::KvFormat,
+    kernels::{KvFormat, Style, Variant},
     model::{ModelOptions, Reference},
 };
 use pollster::block_on;
@@ -61,9 +61,19 @@ impl Fixture {
         block_on(Checkpoint::open(DirectoryRepository::new(directory(self.name)))).unwrap()
     }
 
+    /// With the kernels that are faster here.
     pub fn engine(&self, kv: KvFormat, chunk_tokens: usize) -> Engine {
+        self.engine_of(None, kv, chunk_tokens)
+    }
+
+    /// With kernels of one style.
+    pub fn engine_of(&self, style: Option<Style>, kv: KvFormat, chunk_tokens: usize) -> Engine {
         let options = ModelOptions {
             kv,
+            variant: style.map(|style| Variant {
+                decode: style,
+                prefill: style,
+            }),
             chunk_tokens,
             context_length: Some(2048),
             ..Default::default()
