@@ -25,6 +25,7 @@ const { values, positionals } = parseArgs({
     budget: { type: 'string' },
     'no-profile': { type: 'boolean' },
     kv: { type: 'string' },
+    variant: { type: 'string' },
     context: { type: 'string' },
     chunk: { type: 'string' },
     json: { type: 'boolean' },
@@ -54,6 +55,7 @@ const benchmark = given([
 ]);
 const loading = given([
   ['kv', values.kv],
+  ['variant', values.variant && { decode: values.variant, prefill: values.variant }],
   ['contextLength', values.context && number(values.context)],
   ['chunkTokens', values.chunk && number(values.chunk)],
 ]);
