@@ -27,6 +27,7 @@ type TheirChat = Omit<Shared<OpenAI.Chat.ChatCompletionCreateParams, ChatComplet
 export type Requests = [
   Accepts<Omit<ChatCompletionCreateParams, 'messages' | 'response_format'>, TheirChat>,
   Accepts<ChatCompletionCreateParams['messages'], [OpenAI.Chat.ChatCompletionSystemMessageParam, OpenAI.Chat.ChatCompletionUserMessageParam & { content: string }]>,
+  Accepts<ChatCompletionCreateParams['response_format'], OpenAI.ResponseFormatText | OpenAI.ResponseFormatJSONObject | OpenAI.ResponseFormatJSONSchema>,
   Accepts<CompletionCreateParams['prompt'], NonNullable<OpenAI.CompletionCreateParams['prompt']>>,
 ];
 
