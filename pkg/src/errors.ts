@@ -29,6 +29,7 @@ export class MobileMoEError extends Error {
     return new MobileMoEError(code, String(thrown));
   }
 
+  /** @internal */
   toWire(): WireError {
     return { code: this.code, message: this.message };
   }
