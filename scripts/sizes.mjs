@@ -1,4 +1,5 @@
 // `npm run sizes`: bytes of each file of the package that a page may load: as it is, in gzip and in brotli, as servers send it.
+// `npm run sizes -- FILES`: of these, and of all together.
 
 import { readFileSync, readdirSync } from 'node:fs';
 import { basename, join, relative } from 'node:path';
@@ -15,7 +16,7 @@ const GROUPS = [
 ];
 
 /** @returns {{ raw: number, gzip: number, brotli: number }} bytes */
-function measure(file, quality) {
+function measure(file, quality = 11) {
   const bytes = readFileSync(file);
   const params = { [constants.BROTLI_PARAM_QUALITY]: quality };
   return { raw: bytes.length, gzip: gzipSync(bytes, { level: 9 }).length, brotli: brotliCompressSync(bytes, { params }).length };
@@ -23,29 +24,35 @@ function measure(file, quality) {
 
 const add = (a, b) => ({ raw: a.raw + b.raw, gzip: a.gzip + b.gzip, brotli: a.brotli + b.brotli });
 
-/**
- * @param {number} quality brotli's; 11, the best, takes half a minute
- * @returns {{ group: string, files: { name: string, raw: number, gzip: number, brotli: number }[], total: object }[]} core first
- */
-export function packageSizes(quality = 11) {
+const sum = (sizes) => sizes.reduce(add, { raw: 0, gzip: 0, brotli: 0 });
+
+/** The files of each group, by path; the core's first. */
+function grouped() {
   const files = ['dist', 'wasm']
-    .flatMap((folder) => readdirSync(join(PACKAGE, folder), { recursive: true }).map((name) => join(PACKAGE, folder, String(name))))
+    .flatMap((folder) => readdirSync(join(PACKAGE, folder)).map((name) => join(PACKAGE, folder, name)))
     .filter((file) => /\.(js|wasm)$/.test(file))
     .sort();
-  const groupOf = (file) => GROUPS.find(([, pattern]) => pattern.test(basename(file)))[0];
-  return GROUPS.map(([group]) => {
-    const own = files.filter((file) => groupOf(file) === group).map((file) => ({ name: relative(PACKAGE, file), ...measure(file, quality) }));
-    return { group, files: own, total: own.reduce(add, { raw: 0, gzip: 0, brotli: 0 }) };
-  }).reverse();
+  const groupOf = (file) => GROUPS.findIndex(([, pattern]) => pattern.test(basename(file)));
+  return GROUPS.map(([group], i) => ({ group, files: files.filter((file) => groupOf(file) === i) })).reverse();
+}
+
+/**
+ * What a page loads to run a model: brotli bytes.
+ * @param {number} quality brotli's; 11, the best, takes half a minute
+ */
+export function coreBytes(quality) {
+  return sum(grouped()[0].files.map((file) => measure(file, quality))).brotli;
 }
 
 const kB = (bytes) => (bytes / 1000).toFixed(1);
-const row = (name, { raw, gzip, brotli }) => `| ${name} | ${kB(raw)} | ${kB(gzip)} | ${kB(brotli)} |`;
+const row = (name, { raw, gzip, brotli }) => console.log(`| ${name} | ${kB(raw)} | ${kB(gzip)} | ${kB(brotli)} |`);
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const given = process.argv.slice(2);
   console.log('| kB (1000 bytes) | raw | gzip | brotli |\n|---|---:|---:|---:|');
-  for (const { group, files, total } of packageSizes()) {
-    for (const { name, ...size } of files) console.log(row(`\`${name}\``, size));
-    console.log(row(`**${group}**`, total));
+  for (const { group, files } of given.length ? [{ group: 'in all', files: given }] : grouped()) {
+    const sizes = files.map((file) => measure(file));
+    files.forEach((file, i) => row(`\`${given.length ? file : relative(PACKAGE, file)}\``, sizes[i]));
+    row(`**${group}**`, sum(sizes));
   }
 }
