@@ -96,6 +96,8 @@ export interface BenchmarkReport {
   weight_bytes_per_token: number;
   /** INT4 codes and scales of the active weights. */
   min_weight_bytes_per_token: number;
+  /** What a kernel reaches that reads all weights and does nothing else: what decoding is to be held against. */
+  read_gb_per_s: number;
   weight_bytes: number;
   /** Weights, activations and the cache at its largest. */
   gpu_bytes: number;

@@ -15,6 +15,7 @@ pub mod logprob;
 mod matrix;
 pub mod o_proj;
 pub mod qkv;
+pub mod read;
 pub mod rope;
 pub mod route;
 pub mod routed_down;

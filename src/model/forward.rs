@@ -247,6 +247,11 @@ impl Model {
         self.kernels.logprob.dispatch(&self.binds.logprob, rows).encode(pass);
     }
 
+    /// All weights, buffer by buffer.
+    pub(crate) fn weight_buffers(&self) -> impl Iterator<Item = &wgpu::Buffer> {
+        self.weights.buffers()
+    }
+
     /// Dispatches for one decoded token.
     pub fn dispatches_per_token(&self) -> usize {
         6 * self.config.layers.len() + 3

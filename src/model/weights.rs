@@ -22,6 +22,16 @@ pub struct Weights {
 }
 
 impl Weights {
+    /// Every buffer, once.
+    pub fn buffers(&self) -> impl Iterator<Item = &wgpu::Buffer> {
+        let untied = self.head.iter().filter(|head| !self.embedding.contains(head));
+        self.embedding
+            .iter()
+            .chain(untied)
+            .chain([&self.norm])
+            .chain(&self.layers)
+    }
+
     /// Makes the buffers, then streams the checkpoint into them. `progress` gets bytes done and bytes in all.
     pub async fn load<R: Repository>(
         gpu: &Gpu,

@@ -52,6 +52,10 @@ export function facts(measured: Measured): [string, string][] {
     'weights read',
     `${format.bytes(measured.weight_bytes_per_token)} a token, ${ratio.toFixed(3)} times the least`,
   ]);
+  const reached = measured.decode[0] && `; decoding reaches ${percent(measured.decode[0].gb_per_s / measured.read_gb_per_s)} of it`;
+  if (measured.read_gb_per_s) {
+    out.push(['memory gives', `${figures(measured.read_gb_per_s)} GB/s to plain reading${reached ?? ''}`]);
+  }
   return out;
 }
 
@@ -67,7 +71,7 @@ export function tables(measured: Measured): Table[] {
         { text: whole(context) },
         spread(ms_per_token),
         { text: figures(1000 / ms_per_token.median) },
-        { text: `${Math.round((100 * shortest.ms_per_token.median) / ms_per_token.median)}%` },
+        { text: percent(shortest.ms_per_token.median / ms_per_token.median) },
         { text: figures(gb_per_s) },
       ]),
     });
@@ -142,6 +146,10 @@ export function json(all: Measured[]): unknown {
 
 function spread({ median, min, max, runs }: Spread): Cell {
   return { text: figures(median), note: runs > 1 ? `${figures(min)}–${figures(max)}, ${runs} runs` : '1 run' };
+}
+
+function percent(share: number): string {
+  return `${Math.round(100 * share)}%`;
 }
 
 function whole(value: number): string {

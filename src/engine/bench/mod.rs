@@ -2,6 +2,7 @@
 //!
 //! Everything is measured through [`Engine::generate`], which is what a chat runs.
 
+mod memory;
 mod report;
 mod streams;
 
@@ -148,6 +149,7 @@ impl Engine {
             weight_bytes_per_token: reads.iter().map(|reads| reads.weight_bytes).sum(),
             min_weight_bytes_per_token: min_weight_bytes_per_token(self.config()),
             weight_bytes: facts.weight_bytes,
+            read_gb_per_s: 0.0,
             gpu_bytes: facts.weight_bytes + facts.scratch_bytes,
             prefill: Vec::new(),
             decode: Vec::new(),
@@ -174,6 +176,7 @@ impl Bench<'_> {
             return Ok(());
         }
         self.warm_up(engine).await?;
+        self.report.read_gb_per_s = memory::read_gb_per_s(&engine.model).await?;
         for context in contexts {
             self.decode(engine, *context).await?;
             self.progress.done += 1;

@@ -25,6 +25,8 @@ pub struct BenchReport {
     pub weight_bytes_per_token: u64,
     /// INT4 codes and scales of the active weights.
     pub min_weight_bytes_per_token: u64,
+    /// What a kernel reaches that reads all weights and does nothing else: what decoding is to be held against.
+    pub read_gb_per_s: f64,
     pub weight_bytes: u64,
     /// Weights, activations and the cache at its largest.
     pub gpu_bytes: u64,

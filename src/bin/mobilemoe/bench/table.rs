@@ -62,6 +62,17 @@ pub fn of(measured: &Measured) -> String {
         ),
     );
 
+    if report.read_gb_per_s > 0.0 {
+        let reached = report.decode.first().map_or(String::new(), |figure| {
+            let share = 100.0 * figure.gb_per_s / report.read_gb_per_s;
+            format!("; decoding reaches {share:.0}% of it")
+        });
+        line(
+            "memory gives",
+            format!("{:.2} GB/s to plain reading{reached}", report.read_gb_per_s),
+        );
+    }
+
     if let Some(shortest) = report.decode.first() {
         let _ = writeln!(
             out,
