@@ -42,34 +42,29 @@ browserTest('a benchmark counts what a token costs, and ends when told to', { ti
   assert.equal(failure.code, 'Option');
 });
 
-for (const [device, viewport, colorScheme] of [
-  ['phone', { width: 390, height: 844 }, 'light'],
-  ['desktop', { width: 1280, height: 800 }, 'dark'],
-]) {
-  browserTest(`the benchmark page on a ${device}: measure, stop, take the figures along`, { viewport, timeoutMs: TIMEOUT_MS }, async ({ page }) => {
-    const picture = async (name) => {
-      if (process.env.SCREENSHOTS) await page.screenshot({ path: `${process.env.SCREENSHOTS}/${device}-bench-${name}.png`, fullPage: true });
-    };
-    await page.emulateMedia({ colorScheme });
-    await page.goto('/bench.html');
-    await page.getByText(/^GPU: /).waitFor();
-    await picture('choose');
-    await page.getByRole('radio', { name: /a checkpoint/ }).check();
-    await page.getByLabel('Address of a checkpoint’s folder').fill('synthetic-tiny');
-    await page.getByRole('button', { name: 'Measure', exact: true }).click();
-    await page.getByText(/^prefill of 128 tokens/).waitFor({ timeout: TIMEOUT_MS });
-    await picture('running');
-    await page.getByRole('button', { name: 'Stop' }).click();
+const PHONE = { width: 390, height: 844 };
+browserTest('the benchmark page on a phone: measure, stop, take the figures along', { viewport: PHONE, timeoutMs: TIMEOUT_MS }, async ({ page }) => {
+  const picture = async (name) => {
+    if (process.env.SCREENSHOTS) await page.screenshot({ path: `${process.env.SCREENSHOTS}/bench-${name}.png`, fullPage: true });
+  };
+  await page.goto('/bench.html');
+  await page.getByText(/^GPU: /).waitFor();
+  await picture('choose');
+  await page.getByRole('radio', { name: /a checkpoint/ }).check();
+  await page.getByLabel('Address of a checkpoint’s folder').fill('synthetic-tiny');
+  await page.getByRole('button', { name: 'Measure', exact: true }).click();
+  await page.getByText(/^prefill of 128 tokens/).waitFor({ timeout: TIMEOUT_MS });
+  await picture('running');
+  await page.getByRole('button', { name: 'Stop' }).click();
 
-    await page.getByRole('heading', { name: 'tiny, ended early' }).waitFor({ timeout: TIMEOUT_MS });
-    assert.match(await page.locator('#results').textContent(), /1 pass, 1 submit, 8 bytes read back/);
-    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
-    await picture('results');
-    const download = page.waitForEvent('download');
-    await page.getByRole('link', { name: 'Download JSON' }).click();
-    const saved = JSON.parse(await readFile(await (await download).path(), 'utf8'));
-    assert.deepEqual([saved.shape, saved.decode[0].context, saved.aborted], ['tiny', 256, true]);
-    await page.getByRole('button', { name: 'Measure again' }).click();
-    await page.getByRole('heading', { name: /How fast/ }).waitFor();
-  });
-}
+  await page.getByRole('heading', { name: 'tiny, ended early' }).waitFor({ timeout: TIMEOUT_MS });
+  assert.match(await page.locator('#results').textContent(), /1 pass, 1 submit, 8 bytes read back/);
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+  await picture('results');
+  const download = page.waitForEvent('download');
+  await page.getByRole('link', { name: 'Download JSON' }).click();
+  const saved = JSON.parse(await readFile(await (await download).path(), 'utf8'));
+  assert.deepEqual([saved.shape, saved.decode[0].context, saved.aborted], ['tiny', 256, true]);
+  await page.getByRole('button', { name: 'Measure again' }).click();
+  await page.getByRole('heading', { name: /How fast/ }).waitFor();
+});
