@@ -8,7 +8,7 @@ use web_time::Instant;
 use super::{
     Engine, RequestError, Session,
     report::{Report, Reporter},
-    steer::{Steering, Wheel},
+    steer::{Adjuster, Steering},
 };
 use crate::{
     Result,
@@ -102,7 +102,7 @@ pub struct Running {
     read_back: ReadBack,
     /// Holds the token to feed next while others have their turn.
     next_token: wgpu::Buffer,
-    wheel: Option<Wheel>,
+    adjuster: Option<Adjuster>,
     reporter: Option<Reporter>,
     report: Report,
 }
@@ -115,10 +115,10 @@ impl Running {
 
     /// Decides what may be chosen next (`Steering::masked`): a bit for each token of the vocabulary, 1 if allowed.
     pub fn set_mask(&self, engine: &Engine, mask: &[u32]) -> Result<(), RequestError> {
-        let Some(wheel) = self.wheel.as_ref().filter(|_| self.options.steering.masked) else {
+        let Some(adjuster) = self.adjuster.as_ref().filter(|_| self.options.steering.masked) else {
             return Err(RequestError::Mask("the generation was begun without one".into()));
         };
-        wheel.set_mask(&engine.model, mask)
+        adjuster.set_mask(&engine.model, mask)
     }
 }
 
@@ -150,7 +150,7 @@ impl Engine {
         check_sampling(&options.sampling)?;
         options.steering.check(self.model.config.vocab_size)?;
         self.model.gpu.check()?;
-        let wheel = self.wheel(&options.steering, ids).await?;
+        let adjuster = self.adjuster(&options.steering, ids).await?;
         let reporter = self.reporter(options.top_logprobs, options.routing).await?;
         let model = &self.model;
         let options = GenerateOptions {
@@ -175,7 +175,7 @@ impl Engine {
             submitted: 0,
             read_back: ReadBack::new(model, options.run_ahead, report_bytes),
             next_token: model.gpu.storage("next token", 4),
-            wheel,
+            adjuster,
             reporter,
             report: Report::default(),
             ids: ids.to_vec(),
@@ -278,8 +278,8 @@ impl Running {
         {
             let position = total + self.submitted - 1;
             session.cache.reserve(model, position + 1).await?;
-            if let Some(wheel) = &self.wheel {
-                wheel.count_input(model);
+            if let Some(adjuster) = &self.adjuster {
+                adjuster.count_input(model);
             }
             model.submit(None, Some(self.read_back.staging()), |pass| {
                 model.forward(pass, &session.cache, position, 1);
@@ -306,9 +306,9 @@ impl Running {
     /// The end of a pass that chooses a token.
     fn choose(&self, model: &Model, pass: &mut Pass) {
         model.head(pass, 1);
-        match &self.wheel {
+        match &self.adjuster {
             None => model.sample(pass),
-            Some(wheel) => wheel.choose(model, pass),
+            Some(adjuster) => adjuster.choose(model, pass),
         }
         if let Some(reporter) = &self.reporter {
             reporter.score(pass);

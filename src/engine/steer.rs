@@ -83,7 +83,7 @@ impl Steering {
 }
 
 /// A steered generation's own kernel bindings and buffers.
-pub(super) struct Wheel {
+pub(super) struct Adjuster {
     kernel: Rc<Adjust>,
     steering: Steering,
     adjustment: wgpu::Buffer,
@@ -97,7 +97,7 @@ pub(super) struct Wheel {
 
 impl Engine {
     /// What a generation needs to be steered; `None` if nothing steers it.
-    pub(super) async fn wheel(&mut self, steering: &Steering, prompt: &[u32]) -> Result<Option<Wheel>> {
+    pub(super) async fn adjuster(&mut self, steering: &Steering, prompt: &[u32]) -> Result<Option<Adjuster>> {
         if *steering == Steering::default() {
             return Ok(None);
         }
@@ -118,13 +118,13 @@ impl Engine {
         for id in prompt {
             said[*id as usize] = 1;
         }
-        let wheel = gpu.guard("penalties, bias and mask", || {
+        let adjuster = gpu.guard("penalties, bias and mask", || {
             let adjustment = gpu.upload("adjustment", &[steering.adjustment(false)]);
             let mask = gpu.upload("mask", &vec![u32::MAX; config.vocab_size.div_ceil(32)]);
             let bias = gpu.upload("bias", &bias);
             let said = gpu.upload("said", &said);
             let adjusted = gpu.storage("adjusted logits", (config.vocab_size * 4) as u64);
-            Wheel {
+            Adjuster {
                 adjust: kernel.bind(
                     gpu,
                     &scratch.logits,
@@ -153,11 +153,11 @@ impl Engine {
                 adjusted,
             }
         });
-        Ok(Some(wheel.await?))
+        Ok(Some(adjuster.await?))
     }
 }
 
-impl Wheel {
+impl Adjuster {
     /// From now on passes are fed tokens of the answer, which count.
     pub fn count_input(&self, model: &Model) {
         let adjustment = self.steering.adjustment(true);
@@ -192,7 +192,7 @@ impl Wheel {
     }
 }
 
-impl Drop for Wheel {
+impl Drop for Adjuster {
     /// Frees the memory now, as a cache's: rows of the vocabulary add up.
     fn drop(&mut self) {
         for buffer in [&self.adjustment, &self.mask, &self.bias, &self.said, &self.adjusted] {

@@ -220,7 +220,7 @@ browserTest('completions', { timeoutMs: TIMEOUT_MS }, async ({ page }, t) => {
         if (tokens === 3) stream.controller.abort();
         ended ||= finish_reason !== null;
       }
-      const rejected = await failure(engine.chat.completions.create(params, { signal: AbortSignal.timeout(300) }));
+      const rejected = await failure(engine.chat.completions.create(params, { signal: AbortSignal.timeout(50) }));
       return { after: tokens - 3, ended, ...rejected };
     });
     assert.ok(after <= 1, `${after} tokens after the abort`);
