@@ -8,7 +8,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-import { load } from '../tests/browser/engine.mjs';
+import { loadAs } from '../tests/browser/engine.mjs';
 import { withBrowser } from '../tests/browser/harness.mjs';
 import { comparison, facts, json, tables } from '../www/dist/report.js';
 
@@ -68,7 +68,7 @@ async function measure(model) {
     page.setDefaultTimeout(0);
     const name = basename(resolve(model));
     const began = performance.now();
-    const { experts } = await load(page, folder ? `/models/${encodeURIComponent(name)}/` : `synthetic-${model}`, loading);
+    const { experts } = await loadAs(page, folder ? `/models/${encodeURIComponent(name)}/` : `synthetic-${model}`, loading);
     const load_ms = performance.now() - began;
     await page.exposeFunction('tell', ({ now, done, total }) => {
       if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${name}: ${now} (${done} of ${total} done)`);

@@ -5,7 +5,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 
-import { load } from '../tests/browser/engine.mjs';
+import { loadAs } from '../tests/browser/engine.mjs';
 import { withBrowser } from '../tests/browser/harness.mjs';
 
 const [dir, tokens = '8'] = process.argv.slice(2);
@@ -43,7 +43,7 @@ await withBrowser({ models: [dir] }, async ({ page }) => {
   }, 100);
   page.setDefaultTimeout(0);
   const begin = performance.now();
-  const facts = await load(page, `/models/${encodeURIComponent(basename(resolve(dir)))}/`, { contextLength: 1024 });
+  const facts = await loadAs(page, `/models/${encodeURIComponent(basename(resolve(dir)))}/`, { contextLength: 1024 });
   const loadMs = performance.now() - begin;
   const loadPeak = { ...peak };
   console.log(`loaded ${MB(facts.weightBytes)} of weights in ${(loadMs / 1e3).toFixed(1)} s on ${facts.adapter}`);

@@ -1,7 +1,15 @@
 // The package in a blank page: `window.engine` is loaded, functions are run beside it.
 
+/** The kernels that a software adapter is faster with: tests do not measure that anew in each profile. */
+const SOFTWARE = { decode: 'thread', prefill: 'thread' };
+
 /** Loads `source` (a URL, or "synthetic-tiny") into `window.engine` and returns its facts. */
 export async function load(page, source, options = {}) {
+  return loadAs(page, source, { variant: SOFTWARE, ...options });
+}
+
+/** The same with just these options, as an app does. */
+export async function loadAs(page, source, options) {
   await openBlank(page);
   return page.evaluate(async ({ source, options }) => {
     window.engine?.dispose();
