@@ -9,7 +9,7 @@
 
 @group(0) @binding(0) var<storage, read> step: Step;
 @group(0) @binding(1) var<storage, read> query: array<vec4<f32>>; // [count, QUERY_HEADS, 16]
-@group(0) @binding(2) var<storage, read> cache: array<u32>; // [positions, k|v, KV_HEADS, 64], f16 pairs or f32
+@group(0) @binding(2) var<storage, read> cache: array<u32>; // [positions, k|v, KV_HEADS] rows
 @group(0) @binding(3) var<storage, read_write> attended: array<f32>; // [splits, count, QUERY_HEADS, 64]
 @group(0) @binding(4) var<storage, read_write> softmax: array<vec2<f32>>; // [splits, count, QUERY_HEADS] largest, sum
 
@@ -17,21 +17,11 @@ var<workgroup> queries: array<vec4<f32>, GROUP * 16u>; // [GROUP, 16]
 var<workgroup> scores: array<f32, GROUP * 64u>; // [GROUP, 64 positions]
 var<workgroup> shares: array<f32, GROUP * 64u>; // exp(score - maximum)
 
-// Dimensions 4i .. 4i+3 of a key or value row that starts at element `row`.
-fn cached4(row: u32, i: u32) -> vec4<f32> {
-    if (KV_F16) {
-        let at = row / 2u + 2u * i;
-        return vec4<f32>(unpack2x16float(cache[at]), unpack2x16float(cache[at + 1u]));
-    }
-    let at = row + 4u * i;
-    return bitcast<vec4<f32>>(vec4<u32>(cache[at], cache[at + 1u], cache[at + 2u], cache[at + 3u]));
+fn half_pair(word: u32) -> vec2<f32> {
+    return unpack2x16float(word);
 }
-fn cached(element: u32) -> f32 {
-    if (KV_F16) {
-        return unpack2x16float(cache[element / 2u])[element % 2u];
-    }
-    return bitcast<f32>(cache[element]);
-}
+
+#import cached
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -63,7 +53,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             dots[g] = 0.0;
         }
         if (position < end) {
-            let row = (position * 2u * KV_HEADS + kv_head) * 64u;
+            let row = position * 2u * KV_HEADS + kv_head;
             for (var i = 0u; i < 16u; i++) {
                 let key = cached4(row, i);
                 for (var g = 0u; g < GROUP; g++) {
@@ -90,7 +80,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         // Thread = dimension: its share of every value.
         let here = min(64u, end - start);
         for (var i = 0u; i < here; i++) {
-            let value = cached((((start + i) * 2u + 1u) * KV_HEADS + kv_head) * 64u + local);
+            let value = cached(((start + i) * 2u + 1u) * KV_HEADS + kv_head, local);
             for (var g = 0u; g < GROUP; g++) {
                 let share = shares[g * 64u + i];
                 total[g] += share;

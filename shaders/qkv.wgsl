@@ -5,6 +5,7 @@
 
 #import step
 #import numbers
+#import pack8
 
 @group(0) @binding(0) var<storage, read> step: Step;
 @group(0) @binding(1) var<storage, read> weights: array<vec4<u32>>; // the layer's tensors
@@ -12,7 +13,7 @@
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>; // [count, HIDDEN / 4]
 @group(0) @binding(4) var<storage, read> rope: array<vec2<f32>>; // [positions, 32] cos, sin
 @group(0) @binding(5) var<storage, read_write> query: array<vec2<f32>>; // [count, QUERY_HEADS, 32] pairs
-@group(0) @binding(6) var<storage, read_write> cache: array<u32>; // [positions, k|v, KV_HEADS, 64], f16 pairs or f32
+@group(0) @binding(6) var<storage, read_write> cache: array<u32>; // [positions, k|v, KV_HEADS] rows
 
 const ROWS: u32 = 64u;
 const LANES: u32 = 4u;
@@ -28,6 +29,8 @@ fn input4(t: u32, i: u32) -> vec4<f32> {
 #import rms
 
 var<private> first_token: u32;
+var<workgroup> rotated: array<vec2<f32>, TILE * 32u>; // keys or values on their way to bytes
+
 // Dimensions 2j and 2j + 1 of a token's head, once its rows are in scratch.
 fn head_pair(t: u32, j: u32) -> vec2<f32> {
     return vec2<f32>(scratch[2u * j][t], scratch[2u * j + 1u][t]);
@@ -64,34 +67,56 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let t = local / 32u;
     let j = local % 32u;
     let token = first_token + t;
-    if (t >= TILE || token >= step.count) {
-        return;
-    }
     let position = step.position + token;
-    var pair = head_pair(t, j);
-    if (ROPE && head < QUERY_HEADS + KV_HEADS) {
-        let angle = rope[position * 32u + j];
-        pair = vec2<f32>(pair.x * angle.x - pair.y * angle.y, pair.x * angle.y + pair.y * angle.x);
-        if (QK_NORM) {
-            // A rotation keeps the norm, so the unrotated head serves.
-            var sum = 0.0;
-            for (var i = 0u; i < 32u; i++) {
-                sum += dot(head_pair(t, i), head_pair(t, i));
+    let in_use = t < TILE && token < step.count;
+    var pair = vec2<f32>();
+    if (in_use) {
+        pair = head_pair(t, j);
+        if (ROPE && head < QUERY_HEADS + KV_HEADS) {
+            let angle = rope[position * 32u + j];
+            pair = vec2<f32>(pair.x * angle.x - pair.y * angle.y, pair.x * angle.y + pair.y * angle.x);
+            if (QK_NORM) {
+                // A rotation keeps the norm, so the unrotated head serves.
+                var sum = 0.0;
+                for (var i = 0u; i < 32u; i++) {
+                    sum += dot(head_pair(t, i), head_pair(t, i));
+                }
+                pair *= inverseSqrt(sum / 64.0 + EPS);
             }
-            pair *= inverseSqrt(sum / 64.0 + EPS);
         }
     }
+    let cached_row = (position * 2u + (head - QUERY_HEADS) / KV_HEADS) * KV_HEADS + (head - QUERY_HEADS) % KV_HEADS;
     if (head < QUERY_HEADS) {
-        query[(token * QUERY_HEADS + head) * 32u + j] = pair;
+        if (in_use) {
+            query[(token * QUERY_HEADS + head) * 32u + j] = pair;
+        }
+    } else if (KV_BITS == 32u) {
+        if (in_use) {
+            cache[cached_row * 64u + 2u * j] = bitcast<u32>(pair.x);
+            cache[cached_row * 64u + 2u * j + 1u] = bitcast<u32>(pair.y);
+        }
+    } else if (KV_BITS == 16u) {
+        if (in_use) {
+            cache[cached_row * 32u + j] = pack2x16float(pair);
+        }
     } else {
-        let kv_head = (head - QUERY_HEADS) % KV_HEADS;
-        let is_value = (head - QUERY_HEADS) / KV_HEADS;
-        let at = ((position * 2u + is_value) * KV_HEADS + kv_head) * 32u + j;
-        if (KV_F16) {
-            cache[at] = pack2x16float(pair);
-        } else {
-            cache[2u * at] = bitcast<u32>(pair.x);
-            cache[2u * at + 1u] = bitcast<u32>(pair.y);
+        // The head is the workgroup's, so everyone comes here.
+        if (t < TILE) {
+            rotated[t * 32u + j] = pair;
+        }
+        workgroupBarrier();
+        if (in_use && j < 16u) {
+            var largest = 0.0;
+            for (var i = 0u; i < 32u; i++) {
+                let value = abs(rotated[t * 32u + i]);
+                largest = max(largest, max(value.x, value.y));
+            }
+            let scale = scale8(largest);
+            if (j == 0u) {
+                cache[cached_row * 17u] = bitcast<u32>(scale);
+            }
+            let values = vec4<f32>(rotated[t * 32u + 2u * j], rotated[t * 32u + 2u * j + 1u]);
+            cache[cached_row * 17u + 1u + j] = pack8(values, 1.0 / scale);
         }
     }
 }

@@ -9,10 +9,12 @@ pub const INT4_FORMAT: &str = "mobilemoe-int4-g32";
 
 /// Sizes above these are refused: nobody's model has them, and below them no product of sizes overflows 64 bits.
 const MAX_SIZE: usize = 1 << 16;
-const MAX_VOCAB: usize = 1 << 24;
+const MAX_VOCAB: usize = 1 << 21;
 const MAX_LAYERS: usize = 1 << 10;
 const MAX_EXPERTS: usize = 256;
 const MAX_WINDOW: usize = 1 << 24;
+/// Query heads that share a key head: more would not fit the attention kernel's workgroup memory.
+const MAX_GROUP: usize = 16;
 
 /// Every size of a model, as its `config.json` states it. Nothing in the engine hard-codes any of these.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,6 +111,12 @@ impl ModelConfig {
             return Err(fields.bad(
                 "num_key_value_heads",
                 format!("must divide num_attention_heads, {query_heads}"),
+            ));
+        }
+        if query_heads / kv_heads > MAX_GROUP {
+            return Err(fields.bad(
+                "num_key_value_heads",
+                format!("must be at least a {MAX_GROUP}th of num_attention_heads, {query_heads}"),
             ));
         }
         let head_dim = fields.integer("head_dim", 64, 64)?;

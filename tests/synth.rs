@@ -10,7 +10,7 @@ use mobilemoe_web::{
     },
     config::WeightFormat,
     engine::Engine,
-    kernels::KvFormat,
+    kernels::{KvFormat, Style, Variant},
     model::{ModelOptions, Reference, ReferenceCache, Trace},
     text::{Message, Text},
 };
@@ -109,15 +109,15 @@ fn dense_layers_and_sliding_windows() {
         experts: 0,
         experts_per_token: 0,
         expert_size: 0,
-        window: 16,
+        window: 100,
         ..shape("tiny").unwrap()
     };
     let checkpoint = block_on(Checkpoint::open(Synth::new(tiny).in_memory().unwrap())).unwrap();
     let mut reference = block_on(Reference::load(&checkpoint, false)).unwrap();
     let windows: Vec<Option<usize>> = reference.config.layers.iter().map(|layer| layer.window).collect();
-    assert_eq!(windows, [Some(16), Some(16), Some(16), None, Some(16)]);
+    assert_eq!(windows, [Some(100), Some(100), Some(100), None, Some(100)]);
 
-    let ids: Vec<u32> = (0..50).map(|i| (i * 37 + 5) % 512).collect();
+    let ids: Vec<u32> = (0..210).map(|i| (i * 37 + 5) % 512).collect();
     let logits = |reference: &Reference| {
         let x = reference.forward(&mut ReferenceCache::default(), &ids, None);
         reference.logits(&x)
@@ -125,22 +125,30 @@ fn dense_layers_and_sliding_windows() {
     let expected = logits(&reference);
     assert!((1.5..2.5).contains(&std(&expected)), "logits std {}", std(&expected));
 
-    let options = ModelOptions {
-        kv: KvFormat::F32,
-        chunk_tokens: 12,
-        ..Default::default()
-    };
-    let mut engine = block_on(Engine::load(&checkpoint, &options, &mut |_, _| ())).unwrap();
-    let trace = block_on(engine.logits(&ids, true)).unwrap();
-    let error = largest_difference(&trace.logits, &expected);
-    println!("dense, window 16: GPU off by {error:.1e}");
-    assert!(error < 1e-3, "{error}");
+    for style in [Style::Thread, Style::Workgroup] {
+        for chunk_tokens in [12, 1] {
+            let options = ModelOptions {
+                kv: KvFormat::F32,
+                chunk_tokens,
+                variant: Some(Variant {
+                    decode: style,
+                    prefill: style,
+                }),
+                ..Default::default()
+            };
+            let mut engine = block_on(Engine::load(&checkpoint, &options, &mut |_, _| ())).unwrap();
+            let trace = block_on(engine.logits(&ids, true)).unwrap();
+            let error = largest_difference(&trace.logits, &expected);
+            println!("dense, window 100, by {chunk_tokens}, {style} kernels: GPU off by {error:.1e}");
+            assert!(error < 1e-3, "{error}");
+        }
+    }
 
-    // The first 16 tokens see the same without a window, the others do not.
+    // The first 100 tokens see the same without a window, the others do not.
     reference.config.layers.iter_mut().for_each(|layer| layer.window = None);
     let unbounded = logits(&reference);
-    assert_eq!(unbounded[..16 * 512], expected[..16 * 512]);
-    assert!(largest_difference(&unbounded[16 * 512..], &expected[16 * 512..]) > 0.1);
+    assert_eq!(unbounded[..100 * 512], expected[..100 * 512]);
+    assert!(largest_difference(&unbounded[100 * 512..], &expected[100 * 512..]) > 0.1);
 }
 
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {

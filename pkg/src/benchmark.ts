@@ -77,7 +77,7 @@ export interface BenchmarkReport {
   backend: string;
   /** The kernels in use. */
   variant: string;
-  kv: 'f16' | 'f32';
+  kv: 'i8' | 'f16' | 'f32';
   /** Prompt tokens in one submit. */
   chunk_tokens: number;
   /** Of the first prompt length and stream. */

@@ -13,7 +13,7 @@ export interface Facts {
   /** Keys and values of one token on the GPU; the cache grows with the conversation. */
   kvBytesPerToken: number;
   /** How the cache stores keys and values. */
-  kv: 'f16' | 'f32';
+  kv: 'i8' | 'f16' | 'f32';
   /** The kernels that run: chosen by measurement unless `variant` was given. */
   variant: KernelVariant;
   /** Longest prompt and answer together, in tokens. */

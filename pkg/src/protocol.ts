@@ -20,7 +20,7 @@ export type WireSource = { web: WireWeb } | { files: NamedFile[] } | { directory
 
 export interface WireLoadOptions {
   contextLength?: number;
-  kv?: 'f16' | 'f32';
+  kv?: 'i8' | 'f16' | 'f32';
   chunkTokens?: number;
   lowPower?: boolean;
   variant?: KernelVariant;

@@ -21,8 +21,8 @@ export interface LoadOptions extends SourceOptions {
   signal?: AbortSignal;
   /** Longest conversation in tokens; default and upper bound: what the checkpoint was made for. */
   contextLength?: number;
-  /** How keys and values are stored: 16 bits (default) or 32, which costs twice the memory and is meant for checks. */
-  kv?: 'f16' | 'f32';
+  /** How keys and values are stored: in 16 bits (default), in 8, which takes half the memory and costs some accuracy, or in 32, for checks. */
+  kv?: 'i8' | 'f16' | 'f32';
   /** Prompt tokens per pass; default: chosen by the engine for the device. */
   chunkTokens?: number;
   device?: DeviceOptions;

@@ -16,7 +16,7 @@ fn both_halves(word: u32) -> vec2<f32> {
 }
 
 // Eight INT4 of a word `q`, where they stand: nibble k is 16^k times too large, and all but the highest are 8 too large
-// once the word went through `biased`. What multiplies them takes care of both.
+// once BIASED was xored. What multiplies them takes care of both.
 const BIASED: u32 = 0x08888888u;
 const PLACE_LOW: vec4<f32> = vec4<f32>(1.0, 0x1p-4, 0x1p-8, 0x1p-12);
 const PLACE_HIGH: vec4<f32> = vec4<f32>(0x1p-16, 0x1p-20, 0x1p-24, 0x1p-28);

@@ -9,25 +9,17 @@
 
 @group(0) @binding(0) var<storage, read> step: Step;
 @group(0) @binding(1) var<storage, read> query: array<vec4<f32>>; // [count, QUERY_HEADS, 16]
-@group(0) @binding(2) var<storage, read> cache: array<u32>; // [positions, k|v, KV_HEADS, 64], f16 pairs or f32
+@group(0) @binding(2) var<storage, read> cache: array<u32>; // [positions, k|v, KV_HEADS] rows
 @group(0) @binding(3) var<storage, read_write> attended: array<vec4<f32>>; // [splits, count, QUERY_HEADS, 16]
 @group(0) @binding(4) var<storage, read_write> softmax: array<vec2<f32>>; // [splits, count, QUERY_HEADS] largest, sum
 
-// Two halves of a word, without conversion: exponents moved by multiplying. Subnormal halves may become zero.
-fn cached_pair(word: u32) -> vec2<f32> {
+// Without conversion: exponents moved by multiplying. Subnormal halves may become zero.
+fn half_pair(word: u32) -> vec2<f32> {
     let halves = bitcast<vec2<i32>>(vec2<u32>(word * 0x10000u, word)) >> vec2<u32>(3u);
     return bitcast<vec2<f32>>(bitcast<vec2<u32>>(halves) & vec2<u32>(0x8fffe000u)) * 0x1p112;
 }
 
-// Dimensions 4i .. 4i+3 of a key or value row that starts at element `row`.
-fn cached4(row: u32, i: u32) -> vec4<f32> {
-    if (KV_F16) {
-        let at = row / 2u + 2u * i;
-        return vec4<f32>(cached_pair(cache[at]), cached_pair(cache[at + 1u]));
-    }
-    let at = row + 4u * i;
-    return bitcast<vec4<f32>>(vec4<u32>(cache[at], cache[at + 1u], cache[at + 2u], cache[at + 3u]));
-}
+#import cached
 
 @compute @workgroup_size(SMALL_WORKGROUP)
 fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
@@ -52,8 +44,8 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
     }
     for (var start = begin; start < end; start += 4u) {
         let positions = vec4<u32>(start) + vec4<u32>(0u, 1u, 2u, 3u);
-        let keys = (min(positions, vec4<u32>(end - 1u)) * 2u * KV_HEADS + head / GROUP) * 64u;
-        let values = keys + KV_HEADS * 64u;
+        let keys = min(positions, vec4<u32>(end - 1u)) * 2u * KV_HEADS + head / GROUP;
+        let values = keys + KV_HEADS;
         var scores = vec4<f32>();
         for (var i = 0u; i < 16u; i++) {
             let q = query[query_row + i];

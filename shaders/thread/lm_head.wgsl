@@ -6,8 +6,8 @@
 #import halves
 
 @group(0) @binding(0) var<storage, read> step: Step;
-@group(0) @binding(1) var<storage, read> words: array<u32, VOCAB * HIDDEN / 8u>; // [VOCAB, HIDDEN / 8] nibbles
-@group(0) @binding(2) var<storage, read> scales: array<u32, (VOCAB * HIDDEN / 32u + 1u) / 2u>; // [VOCAB, HIDDEN / 32] f16
+@group(0) @binding(1) var<storage, read> words: array<u32, VOCAB * (HIDDEN / 8u)>; // [VOCAB, HIDDEN / 8] nibbles
+@group(0) @binding(2) var<storage, read> scales: array<u32, (VOCAB * (HIDDEN / 32u) + 1u) / 2u>; // [VOCAB, HIDDEN / 32] f16
 @group(0) @binding(3) var<storage, read> norm: array<vec2<u32>>; // [HIDDEN / 4] of 4 BF16
 @group(0) @binding(4) var<storage, read> x: array<vec4<f32>>; // [count, HIDDEN / 4]
 @group(0) @binding(5) var<storage, read_write> logits: array<f32>; // [head_rows, VOCAB]

@@ -6,6 +6,7 @@
 #import step
 #import numbers
 #import halves
+#import pack8
 
 @group(0) @binding(0) var<storage, read> step: Step;
 @group(0) @binding(1) var<storage, read> words: array<u32, LAYER_WORDS>; // the layer's tensors
@@ -13,11 +14,12 @@
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>; // [count, HIDDEN / 4]
 @group(0) @binding(4) var<storage, read> rope: array<vec2<f32>>; // [positions, 32] cos, sin
 @group(0) @binding(5) var<storage, read_write> query: array<vec2<f32>>; // [count, QUERY_HEADS, 32] pairs
-@group(0) @binding(6) var<storage, read_write> cache: array<u32>; // [positions, k|v, KV_HEADS, 64], f16 pairs or f32
+@group(0) @binding(6) var<storage, read_write> cache: array<u32>; // [positions, k|v, KV_HEADS] rows
 
 const ROWS: u32 = 64u;
 
 var<private> first_token: u32;
+var<private> head_pairs: array<vec2<f32>, 32>; // a rotated key or value, on its way to bytes
 
 fn input4(t: u32, i: u32) -> vec4<f32> {
     return x[min(first_token + t, step.count - 1u) * (HIDDEN / 4u) + i] * bf16x4(norm[NORM / 2u + i]);
@@ -70,6 +72,8 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
             }
             factor *= inverseSqrt(squares / 64.0 + EPS);
         }
+        let row = (position * 2u + (head - QUERY_HEADS) / KV_HEADS) * KV_HEADS + (head - QUERY_HEADS) % KV_HEADS;
+        var largest = 0.0;
         for (var j = 0u; j < 32u; j++) {
             var pair = factor * vec2<f32>(of_token(sums[2u * j], t), of_token(sums[2u * j + 1u], t));
             if (ROPE && head < QUERY_HEADS + KV_HEADS) {
@@ -78,16 +82,21 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
             }
             if (head < QUERY_HEADS) {
                 query[(token * QUERY_HEADS + head) * 32u + j] = pair;
+            } else if (KV_BITS == 32u) {
+                cache[row * 64u + 2u * j] = bitcast<u32>(pair.x);
+                cache[row * 64u + 2u * j + 1u] = bitcast<u32>(pair.y);
+            } else if (KV_BITS == 16u) {
+                cache[row * 32u + j] = pack2x16float(pair);
             } else {
-                let kv_head = (head - QUERY_HEADS) % KV_HEADS;
-                let is_value = (head - QUERY_HEADS) / KV_HEADS;
-                let at = ((position * 2u + is_value) * KV_HEADS + kv_head) * 32u + j;
-                if (KV_F16) {
-                    cache[at] = pack2x16float(pair);
-                } else {
-                    cache[2u * at] = bitcast<u32>(pair.x);
-                    cache[2u * at + 1u] = bitcast<u32>(pair.y);
-                }
+                head_pairs[j] = pair;
+                largest = max(largest, max(abs(pair.x), abs(pair.y)));
+            }
+        }
+        if (KV_BITS == 8u && head >= QUERY_HEADS) {
+            let scale = scale8(largest);
+            cache[row * 17u] = bitcast<u32>(scale);
+            for (var i = 0u; i < 16u; i++) {
+                cache[row * 17u + 1u + i] = pack8(vec4<f32>(head_pairs[2u * i], head_pairs[2u * i + 1u]), 1.0 / scale);
             }
         }
     }

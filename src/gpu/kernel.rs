@@ -64,8 +64,11 @@ pub mod constant {
 use constant::Constant;
 
 /// What `#import name` stands for.
-const SHARED: [(&str, &str); 15] = [
+const SHARED: [(&str, &str); 19] = [
     ("attended", include_str!("../../shaders/shared/attended.wgsl")),
+    ("cached16", include_str!("../../shaders/shared/cached16.wgsl")),
+    ("cached32", include_str!("../../shaders/shared/cached32.wgsl")),
+    ("cached8", include_str!("../../shaders/shared/cached8.wgsl")),
     ("choice", include_str!("../../shaders/shared/choice.wgsl")),
     ("columns", include_str!("../../shaders/shared/columns.wgsl")),
     ("entries", include_str!("../../shaders/shared/entries.wgsl")),
@@ -73,6 +76,7 @@ const SHARED: [(&str, &str); 15] = [
     ("inverse_rms", include_str!("../../shaders/shared/inverse_rms.wgsl")),
     ("linear", include_str!("../../shaders/shared/linear.wgsl")),
     ("numbers", include_str!("../../shaders/shared/numbers.wgsl")),
+    ("pack8", include_str!("../../shaders/shared/pack8.wgsl")),
     ("rms", include_str!("../../shaders/shared/rms.wgsl")),
     ("rows1", include_str!("../../shaders/shared/rows1.wgsl")),
     ("rows4", include_str!("../../shaders/shared/rows4.wgsl")),
@@ -96,11 +100,15 @@ fn assemble(name: &str, source: &str, constants: &[(&str, Constant)]) -> String 
         match line.strip_prefix("#import ") {
             None => wgsl += line,
             Some(import) => {
-                // Some are written for as many tokens as TILE says.
-                let by_tile = ["tile", "rows"].contains(&import);
-                let tile = constants.iter().find(|(name, _)| by_tile && *name == "TILE");
-                let import = match tile {
-                    Some((_, Constant::U32(tile))) => format!("{import}{tile}"),
+                // Some are written for as many tokens as TILE says, or for as many bits as KV_BITS.
+                let depends_on = match import {
+                    "tile" | "rows" => "TILE",
+                    "cached" => "KV_BITS",
+                    _ => "",
+                };
+                let constant = constants.iter().find(|(name, _)| *name == depends_on);
+                let import = match constant {
+                    Some((_, Constant::U32(number))) => format!("{import}{number}"),
                     _ => import.to_string(),
                 };
                 let found = SHARED.iter().find(|(shared, _)| *shared == import);

@@ -1,6 +1,6 @@
 //! Causal grouped-query attention over the KV cache.
 
-use super::{KvFormat, LayerShape, Style, dot};
+use super::{LayerShape, Style, dot};
 use crate::{
     config::{LayerConfig, ModelConfig},
     gpu::{Access, Dispatch, Gpu, Kernel},
@@ -42,7 +42,7 @@ impl Attention {
             ("WINDOW", window(shape.layer).into()),
             ("SPLITS", max_splits(shape.tile).into()),
             ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
-            ("KV_F16", (shape.kv == KvFormat::F16).into()),
+            ("KV_BITS", shape.kv.bits().into()),
         ];
         let bindings = [
             Access::Read,
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use crate::{
         gpu::Workgroups,
-        kernels::{PREFILL_TILE, testing::*},
+        kernels::{KvFormat, PREFILL_TILE, testing::*},
     };
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
                 window: [None, Some([1, 63, 64, 100, 302][random.usize(..5)])][case / 2 % 2],
             };
             let data = LayerData::new(&mut random, &config, layer);
-            let kv = [KvFormat::F32, KvFormat::F16][case % 2];
+            let kv = [KvFormat::F32, KvFormat::F16, KvFormat::I8][case % 3];
             let position = [0, 1, 62, 63, 64, 300, 1100][random.usize(..7)];
             let (tile, count) = [(1, 1), (PREFILL_TILE, random.usize(1..6))][random.usize(..2)];
 
@@ -184,7 +184,7 @@ mod tests {
             run(&gpu, dispatch);
 
             // The twin sees what the cache really holds.
-            let cached = read_kv(&gpu, &cache, kv);
+            let cached = read_kv(&gpu, &cache, kv, cached.len() / 64);
             let of_cache = |is_value: usize| -> Vec<f32> {
                 cached
                     .chunks_exact(width)

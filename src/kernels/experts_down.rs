@@ -132,7 +132,7 @@ mod tests {
             let config = config(&mut random);
             let layer = LayerConfig {
                 rope: true,
-                moe: case % 4 != 3,
+                moe: random.u8(..4) != 0,
                 window: None,
             };
             let data = LayerData::new(&mut random, &config, layer);

@@ -9,6 +9,7 @@ pub mod embed;
 pub mod experts_down;
 pub mod experts_up;
 pub mod group;
+mod kv;
 mod layout;
 pub mod lm_head;
 pub mod logprob;
@@ -23,6 +24,7 @@ pub mod sample;
 #[cfg(test)]
 mod testing;
 
+pub use kv::KvFormat;
 pub use layout::LayerLayout;
 pub(crate) use matrix::bf16_values;
 pub use matrix::{LayerTensors, Matrix, Router, dot, inverse_rms, silu};
@@ -30,26 +32,6 @@ pub use matrix::{LayerTensors, Matrix, Router, dot, inverse_rms, silu};
 use std::fmt;
 
 use crate::config::{LayerConfig, ModelConfig};
-
-/// How the KV cache stores its numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KvFormat {
-    /// Two bytes a number: what phones get.
-    #[default]
-    F16,
-    /// Four bytes a number: for exact comparisons.
-    F32,
-}
-
-impl KvFormat {
-    pub fn bytes(self) -> usize {
-        match self {
-            KvFormat::F16 => 2,
-            KvFormat::F32 => 4,
-        }
-    }
-}
 
 /// What a layer's kernels are compiled for.
 #[derive(Clone, Copy)]

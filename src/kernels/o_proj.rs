@@ -104,13 +104,13 @@ mod tests {
             let layer = LayerConfig {
                 rope: true,
                 moe: true,
-                window: None,
+                window: [None, Some([1, 100, 300][random.usize(..3)])][random.usize(..2)],
             };
             let data = LayerData::new(&mut random, &config, layer);
             let tile = [1, 4][case % 2];
             let count = if tile == 1 { 1 } else { random.usize(1..10) };
             let position = [0, 5, 70, 2000][random.usize(..4)];
-            let splits = (position + count).div_ceil(64).min(max_splits(tile));
+            let splits = (position + count).min(window(layer)).div_ceil(64).min(max_splits(tile));
             let shape = LayerShape {
                 config: &config,
                 layer,

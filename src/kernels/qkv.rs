@@ -1,7 +1,7 @@
 //! RMSNorm, the three projections, RoPE and QK-norm; keys and values go into the cache.
 
 use super::{
-    KvFormat, LayerShape, LayerTensors, Style,
+    LayerShape, LayerTensors, Style,
     matrix::{inverse_rms, rms_norm},
     tiles,
 };
@@ -36,7 +36,7 @@ impl Qkv {
             ("EPS", config.rms_norm_eps.into()),
             ("ROPE", layer.rope.into()),
             ("QK_NORM", config.use_qk_norm.into()),
-            ("KV_F16", (kv == KvFormat::F16).into()),
+            ("KV_BITS", kv.bits().into()),
             ("NORM", layout.at("input_layernorm.weight", 4).into()),
             ("WQ", layout.at("self_attn.q_proj.qweight", 16).into()),
             ("WQ_SCALE", layout.at("self_attn.q_proj.weight_scale", 2).into()),
@@ -139,7 +139,7 @@ fn rotate(head: &mut [f32], angles: &[[f32; 2]]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::{dot, rope, testing::*};
+    use crate::kernels::{KvFormat, dot, rope, testing::*};
 
     #[test]
     fn rotation_keeps_the_norm() {
@@ -154,16 +154,16 @@ mod tests {
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(2);
-        for case in 0..12 {
+        for case in 0..18 {
             let config = config(&mut random);
             let layer = LayerConfig {
-                rope: case % 3 != 0,
+                rope: case / 3 % 3 != 0,
                 moe: true,
                 window: None,
             };
             let data = LayerData::new(&mut random, &config, layer);
             let (position, count) = (random.usize(..200), random.usize(1..10));
-            let kv = [KvFormat::F32, KvFormat::F16][case % 2];
+            let kv = [KvFormat::F32, KvFormat::F16, KvFormat::I8][case % 3];
             let tile = [1, 4][random.usize(..2)];
             let style = [Style::Workgroup, Style::Thread][random.usize(..2)];
             let shape = LayerShape {
@@ -179,7 +179,7 @@ mod tests {
             let x = floats(&mut random, count.next_multiple_of(tile) * config.hidden_size, 2.0);
             let kv_values = (position + count) * 2 * config.kv_heads * 64;
             let query = gpu.storage("query", (count * config.query_heads * 256) as u64);
-            let cache = gpu.storage("cache", (kv_values * kv.bytes()) as u64);
+            let cache = gpu.storage("cache", (kv_values / 64 * kv.row_bytes()) as u64);
             let kernel = Qkv::new(&gpu, &shape);
             let bind_group = kernel.bind(
                 &gpu,
@@ -196,9 +196,14 @@ mod tests {
             let twin = qkv(&config, layer, &data.tensors(&config, layer), &angles, x, position);
             assert_close(&read(&gpu, &query), &twin.query, 1e-4);
             // [positions, k|v, kv_heads, 64]
-            let cached = read_kv(&gpu, &cache, kv);
+            let cached = read_kv(&gpu, &cache, kv, kv_values / 64);
             let width = config.kv_heads * 64;
-            let tolerance = if kv == KvFormat::F16 { 2e-3 } else { 1e-4 };
+            let tolerance = match kv {
+                KvFormat::F32 => 1e-4,
+                KvFormat::F16 => 2e-3,
+                // Half a step of the largest value, which QK-norm and these weights keep below 8.
+                KvFormat::I8 => 8.0 / 127.0 / 2.0,
+            };
             for token in 0..count {
                 let at = (position + token) * 2 * width;
                 assert_close(&cached[at..at + width], &twin.key[token * width..][..width], tolerance);

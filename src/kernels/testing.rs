@@ -221,17 +221,12 @@ pub fn read<T: bytemuck::Pod>(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<T> {
 
 /// A cache `[positions, k|v, kv_heads, 64]` in the stored format.
 pub fn upload_kv(gpu: &Gpu, values: &[f32], kv: KvFormat) -> wgpu::Buffer {
-    match kv {
-        KvFormat::F32 => gpu.upload("cache", values),
-        KvFormat::F16 => gpu.upload("cache", &values.iter().map(|x| f16::from_f32(*x)).collect::<Vec<_>>()),
-    }
+    upload_bytes(gpu, &kv.encode(values))
 }
 
-pub fn read_kv(gpu: &Gpu, cache: &wgpu::Buffer, kv: KvFormat) -> Vec<f32> {
-    match kv {
-        KvFormat::F32 => read(gpu, cache),
-        KvFormat::F16 => read::<f16>(gpu, cache).iter().map(|x| x.to_f32()).collect(),
-    }
+/// The same back, `rows` rows of it.
+pub fn read_kv(gpu: &Gpu, cache: &wgpu::Buffer, kv: KvFormat, rows: usize) -> Vec<f32> {
+    kv.decode(&read::<u8>(gpu, cache)[..rows * kv.row_bytes()])
 }
 
 /// Attention's splits `[splits, heads, 64]` put together by their `softmax` `[splits, heads]` (largest score, sum of

@@ -1,11 +1,9 @@
 //! The keys and values of one conversation.
 
-use half::f16;
-
 use super::Model;
-use crate::{Result, kernels::KvFormat};
+use crate::Result;
 
-/// One buffer a layer, `[positions, k|v, kv_heads, 64]`; grows with the conversation.
+/// One buffer a layer, `[positions, k|v, kv_heads]` rows of 64; grows with the conversation.
 pub struct KvCache {
     layers: Vec<CachedLayer>,
     positions: usize,
@@ -75,6 +73,9 @@ impl KvCache {
             commands.copy(&old.buffer, new, row_bytes * self.positions as u64);
         }
         commands.submit();
+        for old in &self.layers {
+            old.buffer.destroy();
+        }
         self.layers = (buffers.into_iter().enumerate())
             .map(|(layer, buffer)| {
                 let (qkv, attention) = model.bind_cache(layer, &buffer);
@@ -92,14 +93,12 @@ impl KvCache {
         let mut random = fastrand::Rng::with_seed(positions as u64);
         let mut value = || (random.f32() - 0.5) * 12f32.sqrt();
         let values = positions * 2 * model.config.kv_size();
-        let bytes: Vec<u8> = match model.plan.kv {
-            KvFormat::F16 => (0..values).flat_map(|_| f16::from_f32(value()).to_le_bytes()).collect(),
-            KvFormat::F32 => (0..values).flat_map(|_| value().to_le_bytes()).collect(),
-        };
+        let bytes = model.plan.kv.encode(&(0..values).map(|_| value()).collect::<Vec<_>>());
         for layer in &self.layers {
             model.gpu.write(&layer.buffer, 0, &bytes);
+            model.gpu.idle().await?; // or the uploads of all layers would wait in CPU memory
         }
-        Ok(model.gpu.idle().await?)
+        Ok(())
     }
 
     /// GPU memory held, in bytes.

@@ -5,7 +5,7 @@ use crate::{
     checkpoint::runtime_tensors,
     config::LayerConfig,
     gpu::Requirements,
-    kernels::{KvFormat, LayerLayout, PREFILL_TILE, experts_up::activation_width, group},
+    kernels::{KvFormat, LayerLayout, PREFILL_TILE, attention, experts_up::activation_width, group},
 };
 
 /// The sizes of everything a model keeps on the GPU.
@@ -29,6 +29,9 @@ pub struct Plan {
     pub requirements: Requirements,
 }
 
+/// More tokens in one pass would make grids of more than 65,535 workgroups, WebGPU's limit, with many experts a token.
+const MAX_CHUNK_TOKENS: usize = 1024;
+
 /// Logits kept at once, when more than one row is asked for.
 const LOGITS_BYTES: usize = 16 << 20;
 
@@ -36,7 +39,7 @@ impl Plan {
     /// `context_length` and `chunk_tokens` are clamped to what makes sense for the model.
     pub fn new(config: &ModelConfig, context_length: usize, chunk_tokens: usize, kv: KvFormat) -> Plan {
         let context_length = context_length.clamp(1, config.max_positions);
-        let chunk_tokens = chunk_tokens.clamp(1, context_length);
+        let chunk_tokens = chunk_tokens.clamp(1, context_length.min(MAX_CHUNK_TOKENS));
         let logits_rows = (LOGITS_BYTES / (4 * config.vocab_size)).clamp(1, chunk_tokens);
 
         let tensors = runtime_tensors(config);
@@ -50,7 +53,7 @@ impl Plan {
             }
         }
 
-        let kv_row = (2 * config.kv_size() * kv.bytes()) as u64;
+        let kv_row = (2 * config.kv_heads * kv.row_bytes()) as u64;
         let layer_bytes = kinds.iter().map(|(_, layout)| layout.bytes()).max().unwrap_or(0);
         let outside = tensors
             .iter()
@@ -60,8 +63,10 @@ impl Plan {
             layer_bytes,
             outside.max().unwrap_or(0),
             kv_row * context_length as u64,
-            (chunk_tokens * widest_row(config) * 4) as u64,
-            (logits_rows * config.vocab_size * 4) as u64,
+            bytes_of(Plan::rows(chunk_tokens), 4 * widest_row(config)),
+            bytes_of(attention::rows(Plan::rows(chunk_tokens)), 4 * config.query_size()),
+            bytes_of(context_length, 4 * config.head_dim),
+            bytes_of(logits_rows, 4 * config.vocab_size),
         ];
         let largest = buffers.into_iter().max().unwrap_or(0);
         Plan {
@@ -70,11 +75,11 @@ impl Plan {
             logits_rows,
             kv,
             weight_bytes: tensors.iter().map(|tensor| tensor.len_bytes()).sum(),
-            scratch_bytes: (row_values(config) * Plan::rows(chunk_tokens) * 4
-                + logits_rows * config.vocab_size * 4
-                + context_length * config.head_dim * 4
-                + config.layers.len() * chunk_tokens * config.experts_per_token * 16
-                + group::order_len(config, chunk_tokens) * 4) as u64,
+            scratch_bytes: bytes_of(Plan::rows(chunk_tokens), 4 * row_values(config))
+                + bytes_of(logits_rows, 4 * config.vocab_size)
+                + bytes_of(context_length, 4 * config.head_dim)
+                + bytes_of(config.layers.len() * chunk_tokens, 16 * config.experts_per_token)
+                + bytes_of(group::order_len(config, chunk_tokens), 4),
             kv_bytes_per_token: kv_row * config.layers.len() as u64,
             requirements: Requirements {
                 buffer_bytes: largest,
@@ -95,6 +100,11 @@ impl Plan {
     pub fn rows(chunk_tokens: usize) -> usize {
         chunk_tokens + PREFILL_TILE
     }
+}
+
+/// The product in 64 bits: a browser's `usize` has 32.
+fn bytes_of(rows: usize, row_bytes: usize) -> u64 {
+    rows as u64 * row_bytes as u64
 }
 
 /// The widest activation between two kernels, in values a token.

@@ -41,7 +41,7 @@ pub fn token_reads(config: &ModelConfig, kv: KvFormat, context: usize) -> Vec<Ke
             add(kernel_of(&parameter.name), bytes, 0);
         }
     }
-    let kv_row = 2 * config.kv_size() * kv.bytes();
+    let kv_row = 2 * config.kv_heads * kv.row_bytes();
     for layer in &config.layers {
         let seen = context.min(layer.window.unwrap_or(context));
         add("attention", 0, (seen * kv_row) as u64);

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Mutex};
 
-use web_time::{Duration, Instant};
+use web_time::Instant;
 
 use crate::{
     Result,
@@ -13,7 +13,11 @@ use crate::{
 /// What was found on the adapters seen so far, by name.
 static FOUND: Mutex<Option<HashMap<String, Variant>>> = Mutex::new(None);
 
-/// Rows and columns of the matrix that is measured with: 1.2 MB, more than a core's cache, little for a slow device.
+/// A run of this length is measured well enough, against a clock of 1 ms and a way there and back of a few.
+const LONG_ENOUGH_MS: f64 = 30.0;
+const MOST_DISPATCHES: u32 = 256;
+
+/// Rows and columns of the matrix that is measured with: 1.2 MB, little for a slow device.
 const ROWS: usize = 4096;
 const COLUMNS: usize = 512;
 
@@ -34,17 +38,22 @@ pub async fn fastest_variant(gpu: &Gpu) -> Result<Variant> {
 }
 
 async fn faster(gpu: &Gpu, tile: usize) -> Result<Style> {
-    let workgroup = dispatch_time(gpu, Style::Workgroup, tile).await?;
-    let thread = dispatch_time(gpu, Style::Thread, tile).await?;
-    Ok(if thread < workgroup {
-        Style::Thread
-    } else {
-        Style::Workgroup
+    let workgroup = dispatch_ms(gpu, Style::Workgroup, tile).await;
+    let thread = dispatch_ms(gpu, Style::Thread, tile).await;
+    gpu.check()?;
+    Ok(match (workgroup, thread) {
+        // The style made for GPUs has the benefit of the doubt.
+        (Ok(workgroup), Ok(thread)) if thread < 0.8 * workgroup => Style::Thread,
+        (Ok(_), _) => Style::Workgroup,
+        // A driver may fail to compile one of them.
+        (Err(_), Ok(_)) => Style::Thread,
+        (Err(error), Err(_)) => return Err(error),
     })
 }
 
-/// How long a dispatch takes: the least of a few runs, so that somebody else's work does not decide.
-async fn dispatch_time(gpu: &Gpu, style: Style, tile: usize) -> Result<Duration> {
+/// How long a dispatch takes. A submit's way there and back may take longer than the kernel: so the time of a few dispatches
+/// is taken off that of four times as many, and there are enough for that to be told apart.
+async fn dispatch_ms(gpu: &Gpu, style: Style, tile: usize) -> Result<f64> {
     let measured = gpu.guard("a measurement", || {
         let kernel = LmHead::new(gpu, [ROWS, COLUMNS], 1e-5, style, tile);
         let step = gpu.upload(
@@ -65,10 +74,7 @@ async fn dispatch_time(gpu: &Gpu, style: Style, tile: usize) -> Result<Duration>
         (kernel, bind_group)
     });
     let (kernel, bind_group) = measured.await?;
-    let mut least = Duration::MAX;
-    // The first run compiles; a quick device gets more to do, so that the way there and back does not decide.
-    let mut dispatches = 1;
-    for _ in 0..4 {
+    let run = async |dispatches: u32| -> Result<f64> {
         let begin = Instant::now();
         let mut commands = gpu.commands();
         commands.pass(|pass| {
@@ -78,11 +84,17 @@ async fn dispatch_time(gpu: &Gpu, style: Style, tile: usize) -> Result<Duration>
         });
         commands.submit();
         gpu.idle().await?;
-        let took = begin.elapsed() / dispatches;
-        least = least.min(took);
-        if took < Duration::from_millis(4) {
-            dispatches = 16;
+        Ok(begin.elapsed().as_secs_f64() * 1e3)
+    };
+    run(1).await?; // compiles
+    let mut dispatches = 1;
+    let mut few_ms = run(dispatches).await?;
+    loop {
+        let many_ms = run(4 * dispatches).await?;
+        if many_ms >= LONG_ENOUGH_MS || dispatches >= MOST_DISPATCHES {
+            return Ok((many_ms - few_ms).max(0.0) / f64::from(3 * dispatches));
         }
+        dispatches *= 4;
+        few_ms = many_ms;
     }
-    Ok(least)
 }

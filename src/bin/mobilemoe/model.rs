@@ -50,6 +50,7 @@ pub enum KernelStyle {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Kv {
+    I8,
     F16,
     F32,
 }
@@ -72,6 +73,7 @@ impl EngineArgs {
             context_length: self.context,
             chunk_tokens: self.chunk,
             kv: match self.kv {
+                Kv::I8 => KvFormat::I8,
                 Kv::F16 => KvFormat::F16,
                 Kv::F32 => KvFormat::F32,
             },
