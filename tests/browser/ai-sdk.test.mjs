@@ -19,7 +19,7 @@ import { generateObject, generateText, jsonSchema, streamObject, streamText, too
 import { MobileMoE } from '${ROOT}pkg/dist/index.js';
 import { mobilemoe } from '${ROOT}pkg/dist/ai-sdk.js';
 
-const engine = await MobileMoE.load('synthetic-tiny');
+const engine = await MobileMoE.load('synthetic-tiny', { variant: { decode: 'thread', prefill: 'thread' } });
 Object.assign(window, { engine, model: mobilemoe(engine, 'tiny'), generateObject, generateText, jsonSchema, streamObject, streamText, tool });
 document.body.dataset.ready = 'yes';
 `;
