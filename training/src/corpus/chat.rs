@@ -76,7 +76,7 @@ fn told(random: &mut Rng) -> Told {
             let statement = pick(random, &["I have a {kind} named {}.", "My {kind} is called {}."]);
             Told {
                 statement: statement.replace("{kind}", kind).replace("{}", &name),
-                reply: format!("{name} is a good name for a {kind}!"),
+                reply: format!("What a good name for a {kind}: {name}!"),
                 questions: &["What is the name of my pet?", "What is my pet called?"],
                 answer: format!("Your {kind} is called {name}."),
                 unknown: "You have not told me about a pet.",
@@ -86,7 +86,7 @@ fn told(random: &mut Rng) -> Told {
             let town = name(random, None) + pick(random, &["ville", "town", "burg", "field"]);
             Told {
                 statement: format!("I live in {town}."),
-                reply: format!("{town} sounds like a nice place!"),
+                reply: format!("I am sure that {town} is a nice place!"),
                 questions: &["Where do I live?", "Do you know where I live?"],
                 answer: format!("You live in {town}."),
                 unknown: "You have not told me where you live.",

@@ -41,16 +41,16 @@ pub const SKILLS: [Skill; 13] = [
 
 /// How often each skill of a single short turn is drawn.
 const SHORT: &[(Skill, u32)] = &[
-    (Skill::Facts, 20),
-    (Skill::Sums, 22),
-    (Skill::Compare, 9),
-    (Skill::Count, 4),
-    (Skill::Opposites, 9),
-    (Skill::Colours, 7),
-    (Skill::Plurals, 9),
-    (Skill::Reading, 18),
+    (Skill::Facts, 16),
+    (Skill::Sums, 24),
+    (Skill::Compare, 12),
+    (Skill::Count, 8),
+    (Skill::Opposites, 14),
+    (Skill::Colours, 8),
+    (Skill::Plurals, 11),
+    (Skill::Reading, 20),
     (Skill::Echo, 10),
-    (Skill::Manners, 3),
+    (Skill::Manners, 4),
     (Skill::Refusal, 7),
 ];
 
@@ -348,17 +348,9 @@ fn reading(random: &mut Rng) -> (String, String) {
                 .collect();
             let (name, object) = (&names[asked], &objects[asked]);
             if random.bool() {
-                (
-                    facts,
-                    format!("Who has the {object}?"),
-                    format!("{name} has the {object}."),
-                )
+                (facts, format!("Who has the {object}?"), format!("It is {name}."))
             } else {
-                (
-                    facts,
-                    format!("What does {name} have?"),
-                    format!("{name} has a {object}."),
-                )
+                (facts, format!("What does {name} have?"), format!("It is a {object}."))
             }
         }
         1 => {
@@ -406,13 +398,9 @@ fn reading(random: &mut Rng) -> (String, String) {
                 .collect();
             let (name, food) = (&names[asked], &foods[asked]);
             if random.bool() {
-                (facts, format!("Who likes {food}?"), format!("{name} likes {food}."))
+                (facts, format!("Who likes {food}?"), format!("It is {name}."))
             } else {
-                (
-                    facts,
-                    format!("What does {name} like?"),
-                    format!("{name} likes {food}."),
-                )
+                (facts, format!("What does {name} like?"), format!("It is {food}."))
             }
         }
     };
@@ -447,7 +435,7 @@ fn echo(random: &mut Rng) -> (String, String) {
         random,
         &["Say", "Please say", "Repeat", "Say after me", "Please repeat"],
     );
-    (format!("{request}: {said}"), said)
+    (format!("{request}: {said}"), format!("I say: {said}"))
 }
 
 fn manners(random: &mut Rng) -> (String, String) {
