@@ -12,7 +12,10 @@ mod state;
 mod train;
 mod vocabulary;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
@@ -21,9 +24,9 @@ use crate::{
     measure::Subject,
     model::Layout,
     shape::{POCKET, QUICK},
-    stage::STAGES,
+    stage::{HELD_OUT, STAGES},
     state::State,
-    train::{Budget, Options, state_file, train},
+    train::{Budget, Options, perplexities, state_file, train},
     vocabulary::Vocabulary,
 };
 
@@ -43,7 +46,7 @@ struct Arguments {
     /// Where the checkpoint goes [default: models/pocket, or RUN_DIR/model if quick]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Minutes of each stage, or of all together [default: 90, or 2 if quick]
+    /// Minutes of each stage, or of all together [default: 85, or 2 if quick]
     #[arg(long, value_delimiter = ',')]
     minutes: Option<Vec<f64>>,
     /// Steps of each stage instead: then a run does not depend on the machine's speed
@@ -53,7 +56,7 @@ struct Arguments {
     #[arg(long, default_value_t = 4e-3)]
     rate: f32,
     /// Tokens of a step, on each thread
-    #[arg(long, default_value_t = 1536)]
+    #[arg(long, default_value_t = 1024)]
     batch_tokens: usize,
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -75,6 +78,13 @@ enum Command {
         /// BF16 instead of INT4
         #[arg(long)]
         bf16: bool,
+    },
+    /// Perplexity of held-out texts for states that training left: `after-STAGE`
+    Perplexity {
+        states: Vec<PathBuf>,
+        /// With INT4 weights and INT8 activations
+        #[arg(long)]
+        quantized: bool,
     },
     /// Print held-out conversations as token ids, with the CPU reference's loss: one JSON object a line
     HeldOut {
@@ -111,12 +121,23 @@ fn main() -> Result<()> {
             Ok(())
         }
         Some(Command::Export { state, out, bf16 }) => {
+            let (layout, vocabulary, weights) = open_state(state, arguments.seed)?;
             let shape = State::shape(state)?;
-            let layout = Layout::new(shape.config(false));
-            let dir = state.parent().context("a state lies in a run's directory")?;
-            let vocabulary = vocabulary(dir, shape.vocab, arguments.seed)?;
-            let weights = State::load(state, &layout, shape)?.context("no such state")?.weights;
             export::write(out, &export::files(&layout, shape, &vocabulary, &weights, !bf16))
+        }
+        Some(Command::Perplexity { states, quantized }) => {
+            for file in states {
+                let (layout, vocabulary, weights) = open_state(file, arguments.seed)?;
+                let options = options(&arguments, PathBuf::new())?;
+                let found = perplexities(&layout, &vocabulary, &weights, *quantized, &options);
+                let found: Vec<_> = HELD_OUT
+                    .iter()
+                    .zip(found)
+                    .map(|(kind, value)| format!("{kind} {value:.4}"))
+                    .collect();
+                println!("{}: {}", file.display(), found.join(", "));
+            }
+            Ok(())
         }
         Some(Command::HeldOut {
             checkpoint,
@@ -160,14 +181,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Some(state) => state,
         None => State::new(&layout, shape, arguments.seed),
     };
-    let options = Options {
-        dir,
-        budgets: budgets(arguments)?,
-        rate: arguments.rate,
-        batch_tokens: arguments.batch_tokens,
-        threads: arguments.threads,
-        held_out_tokens: if arguments.quick { 4_000 } else { 30_000 },
-    };
+    let options = options(arguments, dir)?;
     let state = train(&layout, &vocabulary, state, &options)?;
 
     let out = arguments.out.clone().unwrap_or_else(|| match arguments.quick {
@@ -195,13 +209,34 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+fn options(arguments: &Arguments, dir: PathBuf) -> Result<Options> {
+    Ok(Options {
+        dir,
+        budgets: budgets(arguments)?,
+        rate: arguments.rate,
+        batch_tokens: arguments.batch_tokens,
+        threads: arguments.threads,
+        held_out_tokens: if arguments.quick { 4_000 } else { 30_000 },
+    })
+}
+
+/// The weights of a state and what they belong to.
+fn open_state(file: &Path, seed: u64) -> Result<(Layout, Vocabulary, Vec<f32>)> {
+    let shape = State::shape(file)?;
+    let layout = Layout::new(shape.config(false));
+    let dir = file.parent().context("a state lies in a run's directory")?;
+    let vocabulary = vocabulary(dir, shape.vocab, seed)?;
+    let weights = State::load(file, &layout, shape)?.context("no such state")?.weights;
+    Ok((layout, vocabulary, weights))
+}
+
 fn budgets(arguments: &Arguments) -> Result<[Budget; STAGES.len()]> {
     const COUNT: usize = STAGES.len();
     if let Some(steps) = &arguments.steps {
         ensure!(steps.len() == COUNT, "--steps wants {COUNT} numbers, one a stage");
         return Ok(std::array::from_fn(|i| Budget::Steps(steps[i])));
     }
-    let default = vec![if arguments.quick { 2.0 } else { 90.0 }];
+    let default = vec![if arguments.quick { 2.0 } else { 85.0 }];
     let minutes = arguments.minutes.as_ref().unwrap_or(&default);
     ensure!(
         minutes.len() == COUNT || minutes.len() == 1,
@@ -224,7 +259,7 @@ fn default_dir(name: &str) -> Result<PathBuf> {
 }
 
 /// The run's vocabulary, learned when it first starts.
-fn vocabulary(dir: &std::path::Path, size: usize, seed: u64) -> Result<Vocabulary> {
+fn vocabulary(dir: &Path, size: usize, seed: u64) -> Result<Vocabulary> {
     const FILES: [&str; 3] = ["tokenizer.json", "tokenizer_config.json", "generation_config.json"];
     if FILES.iter().all(|file| dir.join(file).exists()) {
         let read = |file: &'static str| Ok((file, fs::read_to_string(dir.join(file))?));

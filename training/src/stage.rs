@@ -52,7 +52,7 @@ pub const STAGES: [Stage; 4] = [
         ],
         rate: (1.0, 0.6),
         quantized: false,
-        share: 0.45,
+        share: 0.41,
     },
     Stage {
         name: "midtrain",
@@ -65,7 +65,7 @@ pub const STAGES: [Stage; 4] = [
         ],
         rate: (0.6, 0.35),
         quantized: false,
-        share: 0.22,
+        share: 0.19,
     },
     Stage {
         name: "sft",
@@ -73,7 +73,7 @@ pub const STAGES: [Stage; 4] = [
         mixture: &[(Source::Answers, 98), (Source::LongAnswers, 2)],
         rate: (0.35, 0.1),
         quantized: false,
-        share: 0.2,
+        share: 0.28,
     },
     Stage {
         name: "qat",
@@ -81,7 +81,7 @@ pub const STAGES: [Stage; 4] = [
         mixture: &[(Source::Answers, 98), (Source::LongAnswers, 2)],
         rate: (0.1, 0.0),
         quantized: true,
-        share: 0.13,
+        share: 0.12,
     },
 ];
 

@@ -88,7 +88,7 @@ async function listServed(open: (name: string) => void): Promise<void> {
     button.className = 'link';
     button.textContent = String(name);
     button.addEventListener('click', () => open(String(name)));
-    page.served.append(button);
+    page.served.insertBefore(button, page.served.lastElementChild);
   }
   page.served.hidden = false;
 }

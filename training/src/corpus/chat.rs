@@ -163,8 +163,8 @@ pub fn conversation(random: &mut Rng, split: Split, skill: Skill) -> Chat {
 /// A conversation of a few turns, of any skill. Only an `opening` may ask for what was never told.
 pub fn short_conversation(random: &mut Rng, split: Split, opening: bool) -> Chat {
     match random.u32(..100) {
-        0..38 => story_and_question(random, split),
-        38..66 => remembered(random, split, 3, opening),
+        0..30 => story_and_question(random, split),
+        30..54 => remembered(random, split, 3, opening),
         _ => (0..random.usize(1..=4)).map(|_| draw_short(random, split)).collect(),
     }
 }

@@ -41,17 +41,17 @@ pub const SKILLS: [Skill; 13] = [
 
 /// How often each skill of a single short turn is drawn.
 const SHORT: &[(Skill, u32)] = &[
-    (Skill::Facts, 16),
-    (Skill::Sums, 24),
-    (Skill::Compare, 12),
-    (Skill::Count, 8),
-    (Skill::Opposites, 14),
-    (Skill::Colours, 8),
-    (Skill::Plurals, 11),
-    (Skill::Reading, 20),
-    (Skill::Echo, 10),
-    (Skill::Manners, 4),
-    (Skill::Refusal, 7),
+    (Skill::Facts, 12),
+    (Skill::Sums, 22),
+    (Skill::Compare, 24),
+    (Skill::Count, 14),
+    (Skill::Opposites, 24),
+    (Skill::Colours, 6),
+    (Skill::Plurals, 8),
+    (Skill::Reading, 34),
+    (Skill::Echo, 8),
+    (Skill::Manners, 3),
+    (Skill::Refusal, 6),
 ];
 
 /// A turn of any skill but stories and memory, which need more room.
