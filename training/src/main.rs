@@ -99,7 +99,7 @@ enum Command {
         checkpoint: PathBuf,
         /// Questions of each skill
         #[arg(long, default_value_t = 50)]
-        questions: usize,
+        questions: u32,
         /// Wrong answers of each skill to show
         #[arg(long, default_value_t = 0)]
         wrong: usize,

@@ -1,7 +1,7 @@
 //! What a finished checkpoint can do, through the engine: perplexity on the GPU and the CPU, use of the experts, the quiz,
 //! samples.
 
-use std::{fmt::Write, ops::ControlFlow, path::Path};
+use std::{collections::HashSet, fmt::Write, ops::ControlFlow, path::Path};
 
 use anyhow::Result;
 use fastrand::Rng;
@@ -72,16 +72,22 @@ impl Subject {
     }
 
     /// Asks `count` held-out questions of every skill, greedily; a Markdown table, and what went wrong.
-    pub fn quiz(&mut self, count: usize, show_wrong: usize) -> Result<String> {
+    pub fn quiz(&mut self, count: u32, show_wrong: usize) -> Result<String> {
         let mut report = String::from("| skill | right | of |\n|---|---|---|\n");
         let mut wrong_answers = String::new();
-        let mut all = 0;
+        let (mut all_right, mut all_asked) = (0, 0);
         for skill in SKILLS {
             let mut random = Rng::with_seed(0x9015 + skill as u64);
-            let (mut right, mut shown) = (0, 0);
-            for _ in 0..count {
+            let (mut right, mut asked, mut shown) = (0, 0, 0);
+            // No conversation twice: a small skill has fewer than `count`.
+            let mut drawn = HashSet::new();
+            for _ in 0..50 * count {
                 let chat = corpus::conversation(&mut random, Split::HeldOut, skill);
                 let Some(last) = chat.last() else { continue };
+                if asked == count || !drawn.insert(chat.iter().map(|turn| turn.question.as_str()).collect::<String>()) {
+                    continue;
+                }
+                asked += 1;
                 let (answer, finished) = self.answer(&chat, Sampling::default())?;
                 if last.rule.holds(&answer, finished) {
                     right += 1;
@@ -94,19 +100,19 @@ impl Subject {
                     )?;
                 }
             }
-            all += right;
+            all_right += right;
             writeln!(
                 report,
-                "| {} | {right} | {count} |",
+                "| {} | {right} | {asked} |",
                 format!("{skill:?}").to_lowercase()
             )?;
-            eprintln!("{skill:?}: {right} of {count}");
+            all_asked += asked;
+            eprintln!("{skill:?}: {right} of {asked}");
         }
-        let asked = count * SKILLS.len();
-        let percent = 100.0 * all as f64 / asked as f64;
+        let percent = 100.0 * f64::from(all_right) / f64::from(all_asked.max(1));
         writeln!(
             report,
-            "| **all** | **{all}** ({percent:.1} %) | **{asked}** |\n\n{wrong_answers}"
+            "| **all** | **{all_right}** ({percent:.1} %) | **{all_asked}** |\n\n{wrong_answers}"
         )?;
         Ok(report)
     }
