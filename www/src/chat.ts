@@ -47,9 +47,9 @@ export class Chat {
     page.transcript.ariaBusy = 'true'; // a screen reader reads the answer once, when it is whole
     try {
       const paint = painter(words);
-      for await (const piece of stream) paint(piece);
+      for await (const piece of stream) paint.add(piece);
       const generation = await stream.result;
-      words.textContent = generation.text;
+      paint.finish(generation.text);
       if (!answer.isConnected) return; // a new chat was begun meanwhile
       this.#messages = [...messages, { role: 'assistant', content: generation.text }];
       answer.append(note(generation));
@@ -69,19 +69,25 @@ export class Chat {
   }
 }
 
-/** Appends pieces once a frame, however fast they come. */
-function painter(words: HTMLElement): (piece: string) => void {
+/** Appends pieces once a frame, however fast they come; `finish` sets the whole text, whatever still waits for its frame. */
+function painter(words: HTMLElement): { add: (piece: string) => void; finish: (text: string) => void } {
   let waiting = '';
-  return (piece) => {
-    if (!waiting) {
-      requestAnimationFrame(() => {
-        const follow = nearEnd();
-        words.append(waiting);
-        waiting = '';
-        if (follow) followEnd();
-      });
-    }
-    waiting += piece;
+  return {
+    add(piece) {
+      if (!waiting) {
+        requestAnimationFrame(() => {
+          const follow = nearEnd();
+          words.append(waiting);
+          waiting = '';
+          if (follow) followEnd();
+        });
+      }
+      waiting += piece;
+    },
+    finish(text) {
+      waiting = '';
+      words.textContent = text;
+    },
   };
 }
 
