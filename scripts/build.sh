@@ -4,5 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bash scripts/build-wasm.sh
+rm -rf pkg/models && mkdir -p pkg/models/pocket
+cp models/pocket/*.json models/pocket/*.safetensors pkg/models/pocket/
 node_modules/.bin/tsc --project pkg
 node_modules/.bin/tsc --project www

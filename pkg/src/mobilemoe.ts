@@ -54,7 +54,7 @@ export class MobileMoE {
    * message says how to get access), "HttpStatus", "HttpConnection" and other "Http..." codes (the server),
    * "MissingFile", "MissingTensor" and others (the checkpoint), "Aborted".
    */
-  static async load(source: Source, options: LoadOptions = {}): Promise<MobileMoE> {
+  static async load(source: Source = 'pocket', options: LoadOptions = {}): Promise<MobileMoE> {
     const { onProgress, signal } = options;
     const aborted = () => new MobileMoEError('Aborted', 'Loading was aborted.');
     if (signal?.aborted) throw aborted();
@@ -83,7 +83,7 @@ export class MobileMoE {
    *
    * @throws MobileMoEError - what is wrong with the source, as `load` says it.
    */
-  static async canRun(source: Source, options: Omit<LoadOptions, 'onProgress'> = {}): Promise<Capability> {
+  static async canRun(source: Source = 'pocket', options: Omit<LoadOptions, 'onProgress'> = {}): Promise<Capability> {
     const { signal } = options;
     const aborted = () => new MobileMoEError('Aborted', 'The call was aborted.');
     if (signal?.aborted) throw aborted();

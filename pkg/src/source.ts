@@ -1,4 +1,5 @@
 import { MobileMoEError } from './errors.js';
+import { POCKET } from './pocket.js';
 import type { NamedFile, WireSource } from './protocol.js';
 
 /**
@@ -8,6 +9,7 @@ import type { NamedFile, WireSource } from './protocol.js';
  * - the URL of a folder, absolute or relative to the page (write `"./owner/name/"` for a relative one that looks like an id);
  * - the URL of each file, where they do not lie in one folder under their own names;
  * - the files of a folder the user picked, or a directory handle;
+ * - `"pocket"` (the default), a small model trained for this project, which comes with the package;
  * - `"synthetic-tiny"`, a small untrained model made in memory to try the engine with; or another shape of random weights:
  *   `-mini`, `-S`, `-M`, `-L`, and `-pro`, the dense model that MobileMoE is compared with.
  */
@@ -39,13 +41,14 @@ const ID = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*$/;
 
 /** A source in the form that the worker takes. */
 export function wireSource(source: Source, options: SourceOptions = {}): WireSource {
-  if (source instanceof URL || (typeof source === 'string' && !SYNTHETIC.test(source))) return webSource(source, options);
+  const ours = source === 'pocket' || (typeof source === 'string' && SYNTHETIC.test(source));
+  if (source instanceof URL || (typeof source === 'string' && !ours)) return webSource(source, options);
   if (typeof source !== 'string' && 'files' in source) {
     refuse(options, ['revision', 'endpoint'], 'a Hugging Face id');
-    const urls = Object.entries(source.files).map(([name, url]) => [name, absolute(url).href]);
-    return { web: { files: Object.fromEntries(urls), ...wireToken(options) } };
+    return { web: { files: wireUrls(source.files), ...wireToken(options) } };
   }
   refuse(options, ['revision', 'endpoint', 'token'], 'a source on the web');
+  if (source === 'pocket') return { web: { files: wireUrls(POCKET) } };
   if (typeof source === 'string') return { synthetic: source.replace(SYNTHETIC, '') };
   if ('kind' in source) return { directory: source };
   return { files: nameFiles([...source].map((file) => ({ name: file.webkitRelativePath || file.name, file }))) };
@@ -69,6 +72,10 @@ function hubSource(endpoint: URL, id: string, revision: string, options: SourceO
   const hub = endpoint.href.replace(/\/+$/, '');
   const url = `${hub}/${id}/resolve/${encodeURIComponent(revision)}/`;
   return { web: { url, page: `${hub}/${id}`, ...wireToken(options) } };
+}
+
+function wireUrls(files: FileUrls): Record<string, string> {
+  return Object.fromEntries(Object.entries(files).map(([name, url]) => [name, absolute(url).href]));
 }
 
 const wireToken = ({ token }: SourceOptions) => (token === undefined ? {} : { token });

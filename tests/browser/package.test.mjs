@@ -1,5 +1,5 @@
 // The packed package in fresh apps: a plain page, Vite (built, and its development server), webpack, and Node's import.
-// Each chats with the synthetic model in Chromium, under a Content-Security-Policy that forbids what it does not need.
+// Each chats with the pocket model in Chromium, under a Content-Security-Policy that forbids what it does not need.
 
 import { strict as assert } from 'node:assert';
 import { execFileSync } from 'node:child_process';
@@ -24,7 +24,7 @@ const POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker
 const MAIN = `
 import { MobileMoE } from 'mobilemoe-web';
 
-const engine = await MobileMoE.load('synthetic-tiny', { variant: { decode: 'thread', prefill: 'thread' } });
+const engine = await MobileMoE.load('pocket', { variant: { decode: 'thread', prefill: 'thread' } });
 const messages = [{ role: 'user', content: 'Hello' }];
 const stream = await engine.chat.completions.create({ messages, max_tokens: 4, stream: true });
 let text = '';
@@ -76,9 +76,9 @@ test('the packed package', { timeout: TIMEOUT_MS }, async (t) => {
   await t.test('has what it needs and nothing else', async () => {
     const names = files.map(({ path }) => path);
     assert.equal(filename, 'mobilemoe-web-0.1.0.tgz');
-    const expected = /^(dist\/[\w-]+\.(js|js\.map|d\.ts)|wasm\/mobilemoe_(web|constrain)(_bg)?\.(js|wasm|d\.ts|wasm\.d\.ts)|package\.json|README\.md|LICENSE-(MIT|APACHE))$/;
+    const expected = /^(dist\/[\w-]+\.(js|js\.map|d\.ts)|wasm\/mobilemoe_(web|constrain)(_bg)?\.(js|wasm|d\.ts|wasm\.d\.ts)|models\/pocket\/[\w.]+|package\.json|README\.md|LICENSE-(MIT|APACHE))$/;
     assert.deepEqual(names.filter((name) => !expected.test(name)), []);
-    for (const name of ['dist/index.d.ts', 'dist/worker.js', 'dist/ai-sdk.js', 'wasm/mobilemoe_web_bg.wasm', 'README.md', 'LICENSE-MIT']) {
+    for (const name of ['models/pocket/model.safetensors', 'dist/index.d.ts', 'dist/worker.js', 'dist/ai-sdk.js', 'wasm/mobilemoe_web_bg.wasm', 'README.md', 'LICENSE-MIT']) {
       assert.ok(names.includes(name), name);
     }
     assert.ok([9, 11].some((quality) => coreBytes(quality) <= CORE_LIMIT_BYTES), 'the core takes more than 900 kB in brotli');
@@ -86,7 +86,7 @@ test('the packed package', { timeout: TIMEOUT_MS }, async (t) => {
 
   await t.test('runs from a plain page', async () => {
     const folder = await app('plain', {
-      'main.js': MAIN.replace("'mobilemoe-web'", "'./node_modules/mobilemoe-web/dist/index.js'").replace(/, \{ variant.*\}/, ''),
+      'main.js': MAIN.replace("'mobilemoe-web'", "'./node_modules/mobilemoe-web/dist/index.js'").replace(/'pocket', \{ variant.*\}/, ''),
     });
     await writeFile(join(folder, 'index.html'), html('main.js'));
     await assertServes(folder);
