@@ -107,7 +107,9 @@ function chatMessage(message: ChatCompletionMessageParam, index: number): ChatMe
     const other = content.find((part) => part?.type !== 'text');
     if (other) throw unsupported(`${where}.content of type "${other.type}"`, 'the models read text only');
   }
-  return { role: role === 'developer' ? 'system' : role, content };
+  // Templates of text models take a string: parts are joined.
+  const text = typeof content === 'string' ? content : content.map((part) => part.text).join('');
+  return { role: role === 'developer' ? 'system' : role, content: text };
 }
 
 function textPrompts(prompt: CompletionCreateParams['prompt']): WirePrompt[] {

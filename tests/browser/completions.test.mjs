@@ -46,6 +46,12 @@ browserTest('completions', { timeoutMs: TIMEOUT_MS }, async ({ page }, t) => {
     assert.equal(whole.model, 'any');
     assert.deepEqual(choice.message, { role: 'assistant', content: native.text, refusal: null });
     assert.deepEqual([choice.index, choice.finish_reason, choice.logprobs], [0, 'length', null]);
+    // Text in parts is the same text.
+    const inParts = await chat({
+      max_tokens: 12,
+      messages: MESSAGES.map(({ role, content }) => ({ role, content: [{ type: 'text', text: content.slice(0, 3) }, { type: 'text', text: content.slice(3) }] })),
+    });
+    assert.equal(inParts.choices[0].message.content, native.text);
     assert.deepEqual(
       [whole.usage.prompt_tokens, whole.usage.completion_tokens, whole.usage.total_tokens],
       [native.prompt, 12, native.prompt + 12],
