@@ -5,12 +5,14 @@ set -euo pipefail
 . "$(dirname "$0")/toolchain.sh"
 
 out=pkg/wasm
+# On a terminal cargo shows how far it is: the first build takes minutes.
+quiet=$([ -t 2 ] || echo --quiet)
 
 # module NAME ARGUMENTS...: the crate whose library is NAME, built with these arguments.
 module() {
   local name=$1 compiled inputs
   shift
-  wasm_cargo build --quiet --profile web --lib "$@"
+  wasm_cargo build $quiet --profile web --lib "$@"
   compiled=${CARGO_TARGET_DIR:-target}/$WASM_TARGET/web/$name.wasm
   inputs=$(cat "$compiled" "$BINDGEN" | sha256sum)
   if [ -f "$out/.$name" ] && [ "$(cat "$out/.$name")" = "$inputs" ]; then return; fi
