@@ -22,7 +22,7 @@ import type {
 import { MobileMoEError } from './errors.js';
 import type { MobileMoE } from './mobilemoe.js';
 import type { Session } from './session.js';
-import { readable } from './stream.js';
+import { readable, type GenerationStream } from './stream.js';
 import type { ChatMessage, GenerateOptions, Generation } from './types.js';
 
 /**
@@ -55,11 +55,12 @@ export function mobilemoe(engine: MobileMoE | Session, modelId = 'mobilemoe'): L
 
     async doStream(options): Promise<LanguageModelV3StreamResult> {
       const start = answering(options);
-      return { stream: readable(parts()) };
+      let answer: GenerationStream | undefined;
+      return { stream: readable(parts(), () => answer?.abort()) };
 
       async function* parts(): AsyncGenerator<LanguageModelV3StreamPart, void, undefined> {
         const id = '0';
-        const answer = start();
+        answer = start();
         try {
           yield { type: 'stream-start', warnings: [] };
           yield { type: 'text-start', id };

@@ -43,7 +43,7 @@ export class CompletionStream<Chunk> implements AsyncIterable<Chunk> {
 
   /** A line of JSON for each chunk, in UTF-8, as the OpenAI client's streams have it. */
   toReadableStream(): ReadableStream<Uint8Array> {
-    return readable(lines(this));
+    return readable(lines(this), () => this.controller.abort());
   }
 }
 
@@ -173,7 +173,12 @@ class Answer {
         onEvent: (event) => onEvent({ ...event, choice: i * choices + event.choice }),
         signal,
       }));
-      return (await Promise.all(calls)).flat();
+      try {
+        return (await Promise.all(calls)).flat();
+      } catch (error) {
+        this.#controller.abort(); // or the other prompts' answers would run to their end, heard by nobody
+        throw error;
+      }
     }, abort);
   }
 

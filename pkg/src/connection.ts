@@ -46,7 +46,12 @@ export class Connection {
         resolve: (result) => (settled(), resolve(result)),
         reject: (error) => (settled(), reject(error)),
       });
-      this.#send({ id, method, args, aborted: signal?.aborted ?? false } as Call);
+      try {
+        this.#send({ id, method, args, aborted: signal?.aborted ?? false } as Call);
+      } catch (error) {
+        this.#pending.delete(id);
+        return reject(new MobileMoEError('BadOptions', `The arguments cannot be sent to the worker: ${error}`));
+      }
       signal?.addEventListener('abort', abort);
     });
   }

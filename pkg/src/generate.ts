@@ -39,6 +39,7 @@ export class Scheduler {
   readonly #constrainer: Constrainer;
   readonly #turns = new Turns(1);
   readonly #running = new Turns(MOST_AT_ONCE);
+  readonly #scoring = new Turns(MOST_AT_ONCE);
   /** In each session one thing after another. */
   readonly #ofSession = new Map<number, Turns>();
   /** The last session of calls that bring none: what the next such call shares with it is not computed again. */
@@ -77,8 +78,12 @@ export class Scheduler {
     return this.#inSession(session, () => this.#free(session));
   }
 
-  /** Scores a continuation, chunk by chunk. */
-  async score(context: string | Uint32Array, continuation: string | Uint32Array, signal: AbortSignal): Promise<Score> {
+  /** Scores a continuation, chunk by chunk. Each has a cache of its own: a few at once, the others wait. */
+  score(context: string | Uint32Array, continuation: string | Uint32Array, signal: AbortSignal): Promise<Score> {
+    return this.#scoring.take(() => this.#score(context, continuation, signal), signal);
+  }
+
+  async #score(context: string | Uint32Array, continuation: string | Uint32Array, signal: AbortSignal): Promise<Score> {
     const scoring = await this.turn((engine) => engine.beginScore(...pair(engine, context, continuation)));
     try {
       for (;;) {

@@ -19,7 +19,7 @@ import type { Capability, ChatMessage, GenerateOptions, LoadOptions, LogitsTrace
  *
  * ```ts
  * const engine = await MobileMoE.load('/models/MobileMoE-S-QAT/');
- * const messages = [{ role: 'user', content: 'Name one JVM language.' }];
+ * const messages = [{ role: 'user' as const, content: 'Name one JVM language.' }];
  * for await (const piece of engine.generate(messages)) write(piece);
  * // or, as with the OpenAI client:
  * const completion = await engine.chat.completions.create({ messages });

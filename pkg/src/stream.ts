@@ -93,7 +93,7 @@ export class GenerationStream implements AsyncIterable<string> {
 
   /** The text's pieces as a stream; cancelling it aborts the generation. */
   toReadableStream(): ReadableStream<string> {
-    return readable(this);
+    return readable(this, () => this.abort());
   }
 }
 
@@ -103,8 +103,8 @@ export function textOf(event: WireEvent): string {
   return 'rest' in event ? event.rest : '';
 }
 
-/** What an iterable gives, as a stream; cancelling it leaves the loop. */
-export function readable<T>(source: AsyncIterable<T>): ReadableStream<T> {
+/** What an iterable gives, as a stream; cancelling it aborts at once what is under way, and leaves the loop. */
+export function readable<T>(source: AsyncIterable<T>, abort: () => void): ReadableStream<T> {
   const iterator = source[Symbol.asyncIterator]();
   return new ReadableStream<T>({
     async pull(controller) {
@@ -113,6 +113,7 @@ export function readable<T>(source: AsyncIterable<T>): ReadableStream<T> {
       else controller.enqueue(value);
     },
     async cancel() {
+      abort();
       await iterator.return?.();
     },
   }, { highWaterMark: 0 });
