@@ -69,6 +69,11 @@ export function mobilemoe(engine: MobileMoE | Session, modelId = 'mobilemoe'): L
           throwIfAborted(generation, options);
           yield { type: 'text-end', id };
           yield { type: 'finish', ...ending(generation) };
+        } catch (error) {
+          if (options.abortSignal?.aborted) throw error;
+          // A part of the stream, so that the SDK's onError hears of it.
+          yield { type: 'error', error };
+          yield { type: 'finish', finishReason: { unified: 'error', raw: undefined }, usage: UNKNOWN_USAGE };
         } finally {
           answer.abort(); // the reader may leave before the first piece
         }
@@ -76,6 +81,11 @@ export function mobilemoe(engine: MobileMoE | Session, modelId = 'mobilemoe'): L
     },
   };
 }
+
+const UNKNOWN_USAGE: LanguageModelV3Usage = {
+  inputTokens: { total: undefined, noCache: undefined, cacheRead: undefined, cacheWrite: undefined },
+  outputTokens: { total: undefined, text: undefined, reasoning: undefined },
+};
 
 function generateOptions(options: LanguageModelV3CallOptions): GenerateOptions {
   const { maxOutputTokens, stopSequences, abortSignal, responseFormat, tools, toolChoice, providerOptions } = options;
