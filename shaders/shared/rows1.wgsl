@@ -1,25 +1,13 @@
 // y = W x for an INT4 matrix W [out, in] with a scale for 32 inputs, one thread a block of rows, for TILE tokens at once.
 //
 // A thread holds 64 inputs and passes over its rows with them, then the next 64: inputs are read once a block of rows,
-// and nothing waits for other threads. The including kernel declares
+// and nothing waits for other threads. The including kernel imports group_dot and declares
 //   words: array<u32, ...>      the buffer that the matrix is in
 //   scale_word(i)               word i of the buffer that its scales are in
 //   ROWS                        rows a thread has, at most
 //   input4(token_in_tile, i) -> inputs 4i .. 4i+3 of a token (already normalised, if need be)
 
 var<private> sums: array<Sums, ROWS>;
-
-// Eight words' dot products: a group of 32 weights from word `at` on.
-fn group_dot(at: u32, x0: Inputs, x1: Inputs, x2: Inputs, x3: Inputs, x4: Inputs, x5: Inputs, x6: Inputs, x7: Inputs) -> Sums {
-    let q0 = words[at] ^ BIASED;
-    let q1 = words[at + 1u] ^ BIASED;
-    let q2 = words[at + 2u] ^ BIASED;
-    let q3 = words[at + 3u] ^ BIASED;
-    return weigh(x0, nibbles_low(q0)) + weigh(x1, nibbles_high(q0))
-        + weigh(x2, nibbles_low(q1)) + weigh(x3, nibbles_high(q1))
-        + weigh(x4, nibbles_low(q2)) + weigh(x5, nibbles_high(q2))
-        + weigh(x6, nibbles_low(q3)) + weigh(x7, nibbles_high(q3));
-}
 
 // Rows `first ..+ count` of sums. `weight`: the matrix's first word for the first of these rows; `scale`: its first scale
 // counted in halves; `width`: inputs a row.

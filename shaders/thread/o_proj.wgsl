@@ -27,6 +27,7 @@ fn scale_word(i: u32) -> u32 {
 }
 
 #import tile
+#import group_dot
 #import rows
 
 @compute @workgroup_size(SMALL_WORKGROUP)

@@ -30,6 +30,7 @@ fn scale_word(i: u32) -> u32 {
 }
 
 #import tile
+#import group_dot
 #import rows
 #import inverse_rms
 

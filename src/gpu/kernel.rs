@@ -64,7 +64,7 @@ pub mod constant {
 use constant::Constant;
 
 /// What `#import name` stands for.
-const SHARED: [(&str, &str); 19] = [
+const SHARED: [(&str, &str); 20] = [
     ("attended", include_str!("../../shaders/shared/attended.wgsl")),
     ("cached16", include_str!("../../shaders/shared/cached16.wgsl")),
     ("cached32", include_str!("../../shaders/shared/cached32.wgsl")),
@@ -72,6 +72,7 @@ const SHARED: [(&str, &str); 19] = [
     ("choice", include_str!("../../shaders/shared/choice.wgsl")),
     ("columns", include_str!("../../shaders/shared/columns.wgsl")),
     ("entries", include_str!("../../shaders/shared/entries.wgsl")),
+    ("group_dot", include_str!("../../shaders/shared/group_dot.wgsl")),
     ("halves", include_str!("../../shaders/shared/halves.wgsl")),
     ("inverse_rms", include_str!("../../shaders/shared/inverse_rms.wgsl")),
     ("linear", include_str!("../../shaders/shared/linear.wgsl")),

@@ -61,9 +61,9 @@ impl Fixture {
         block_on(Checkpoint::open(DirectoryRepository::new(directory(self.name)))).unwrap()
     }
 
-    /// With the kernels that are faster here.
+    /// With the kernels that software adapters are faster with: a slow moment must not change what is tested.
     pub fn engine(&self, kv: KvFormat, chunk_tokens: usize) -> Engine {
-        self.engine_of(None, kv, chunk_tokens)
+        self.engine_of(Some(Style::Thread), kv, chunk_tokens)
     }
 
     /// With kernels of one style.
