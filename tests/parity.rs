@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use common::*;
 use mobilemoe_web::{
     engine::{Engine, GenerateOptions},
-    kernels::{KvFormat, Style, rope},
+    kernels::{Form, KvFormat, rope},
     model::{Reference, ReferenceCache, Trace},
 };
 use pollster::block_on;
@@ -114,10 +114,10 @@ fn full() -> bool {
     std::env::var("MOBILEMOE_PARITY").is_ok_and(|scope| scope == "full")
 }
 
-fn gpu_matches(name: &'static str, style: Style, kv: KvFormat, chunk_tokens: usize, longest: usize) {
+fn gpu_matches(name: &'static str, form: Form, kv: KvFormat, chunk_tokens: usize, longest: usize) {
     let fixture = Fixture::open(name);
     let quantized = (name == "tiny-a-sft").then(|| fixture.reference(true));
-    let mut engine = fixture.engine_of(Some(style), kv, chunk_tokens);
+    let mut engine = fixture.engine_of(form, kv, chunk_tokens);
     let bound = match kv {
         KvFormat::F32 => GPU_BOUND,
         KvFormat::F16 => HALF_KV_BOUND,
@@ -128,7 +128,7 @@ fn gpu_matches(name: &'static str, style: Style, kv: KvFormat, chunk_tokens: usi
         let all_positions = expected.len() > engine.config().vocab_size || ids.len() == 1;
         let got = block_on(engine.logits(&ids, all_positions)).unwrap();
         let error = largest_difference(&got.logits, &expected);
-        println!("{name} {prompt} by {chunk_tokens}, {kv:?} cache, {style} kernels: GPU off by {error:.1e}");
+        println!("{name} {prompt} by {chunk_tokens}, {kv:?} cache, {form} kernels: GPU off by {error:.1e}");
         assert!(error <= bound, "{name} {prompt} by {chunk_tokens}: {error}");
         if quantized.is_some() {
             let official = fixture.tensor(&format!("{prompt}.logits"));
@@ -154,8 +154,8 @@ fn gpu_matches(name: &'static str, style: Style, kv: KvFormat, chunk_tokens: usi
 #[test]
 fn gpu_in_large_chunks() {
     for name in CHECKPOINTS {
-        gpu_matches(name, Style::Thread, KvFormat::F32, 512, 1500);
-        gpu_matches(name, Style::Workgroup, KvFormat::F32, 512, longest(33));
+        gpu_matches(name, Form::THREAD, KvFormat::F32, 512, 1500);
+        gpu_matches(name, Form::WORKGROUP, KvFormat::F32, 512, longest(33));
     }
 }
 
@@ -163,26 +163,26 @@ fn gpu_in_large_chunks() {
 #[test]
 fn gpu_in_chunks_of_37() {
     for name in CHECKPOINTS {
-        gpu_matches(name, Style::Thread, KvFormat::F32, 37, longest(130));
-        gpu_matches(name, Style::Workgroup, KvFormat::F32, 37, longest(130));
+        gpu_matches(name, Form::THREAD, KvFormat::F32, 37, longest(130));
+        gpu_matches(name, Form::WORKGROUP, KvFormat::F32, 37, longest(130));
     }
 }
 
 #[test]
 fn gpu_token_by_token() {
     for name in CHECKPOINTS {
-        gpu_matches(name, Style::Thread, KvFormat::F32, 1, longest(130));
-        gpu_matches(name, Style::Workgroup, KvFormat::F32, 1, longest(130));
+        gpu_matches(name, Form::THREAD, KvFormat::F32, 1, longest(130));
+        gpu_matches(name, Form::WORKGROUP, KvFormat::F32, 1, longest(130));
     }
 }
 
 #[test]
 fn gpu_with_smaller_cache() {
     for name in CHECKPOINTS {
-        gpu_matches(name, Style::Thread, KvFormat::F16, 512, longest(130));
-        gpu_matches(name, Style::Thread, KvFormat::I8, 512, longest(33));
+        gpu_matches(name, Form::THREAD, KvFormat::F16, 512, longest(130));
+        gpu_matches(name, Form::THREAD, KvFormat::I8, 512, longest(33));
         if full() {
-            gpu_matches(name, Style::Workgroup, KvFormat::F16, 512, 1500);
+            gpu_matches(name, Form::WORKGROUP, KvFormat::F16, 512, 1500);
         }
     }
 }

@@ -10,7 +10,7 @@ use mobilemoe_web::{
     },
     config::WeightFormat,
     engine::Engine,
-    kernels::{KvFormat, Style, Variant},
+    kernels::{Form, KvFormat, Variant},
     model::{ModelOptions, Reference, ReferenceCache, Trace},
     text::{Message, Text},
 };
@@ -125,21 +125,18 @@ fn dense_layers_and_sliding_windows() {
     let expected = logits(&reference);
     assert!((1.5..2.5).contains(&std(&expected)), "logits std {}", std(&expected));
 
-    for style in [Style::Thread, Style::Workgroup] {
+    for form in [Form::THREAD, Form::WORKGROUP] {
         for chunk_tokens in [12, 1] {
             let options = ModelOptions {
                 kv: KvFormat::F32,
                 chunk_tokens,
-                variant: Some(Variant {
-                    decode: style,
-                    prefill: style,
-                }),
+                variant: Some(Variant::of(form)),
                 ..Default::default()
             };
             let mut engine = block_on(Engine::load(&checkpoint, &options, &mut |_, _| ())).unwrap();
             let trace = block_on(engine.logits(&ids, true)).unwrap();
             let error = largest_difference(&trace.logits, &expected);
-            println!("dense, window 100, by {chunk_tokens}, {style} kernels: GPU off by {error:.1e}");
+            println!("dense, window 100, by {chunk_tokens}, {form} kernels: GPU off by {error:.1e}");
             assert!(error < 1e-3, "{error}");
         }
     }

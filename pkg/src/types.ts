@@ -30,13 +30,18 @@ export interface LoadOptions extends SourceOptions {
   variant?: KernelVariant;
 }
 
-/** How kernels share out their work: groups of threads that add up their parts, or each thread by itself. */
+/** The kernels' forms: all compute the same, at different speeds, some with less precision. */
 export interface KernelVariant {
   /** For one token at a time. */
-  decode: 'workgroup' | 'thread';
+  decode: KernelForm;
   /** For prompts. */
-  prefill: 'workgroup' | 'thread';
+  prefill: KernelForm;
 }
+
+/**
+ * `thread`: each thread works by itself; `workgroup`: groups of threads add up their parts.
+ */
+export type KernelForm = 'thread' | 'workgroup';
 
 export interface DeviceOptions {
   /** Which GPU where there are several: the fastest (default) or the one that saves power. */

@@ -9,9 +9,11 @@ import { start } from './module.js';
 import type { Call, Calls, Method, Reply, Request, WireSource } from './protocol.js';
 import { listDirectory } from './source.js';
 import type { LogitsTrace } from './types.js';
-import { rememberVariant, rememberedVariant } from './variant.js';
+import { offerSubgroups, rememberVariant, rememberedVariant } from './variant.js';
 
 const PROGRESS_INTERVAL_MS = 80;
+
+offerSubgroups();
 
 interface Context<M extends Method> {
   emit: (event: Calls[M]['event']) => void;
@@ -31,10 +33,10 @@ const handlers: Handlers = {
     await start(init, 'of the engine');
     const progress = throttle((bytesDone: number, bytesTotal: number) => emit({ stage: 'weights', bytesDone, bytesTotal }));
     const adapter = await adapterName(options.lowPower);
-    const variant = options.variant ?? (await rememberedVariant(adapter));
-    const engine = await WebEngine.load(await checkpoint(source), { ...options, ...(variant && { variant }) }, progress, die);
+    const remembered = await rememberedVariant(adapter);
+    const engine = await WebEngine.load(await checkpoint(source), { ...options, ...(remembered && { remembered }) }, progress, die);
     const facts: Facts = { ...(engine.facts() as Facts), adapter };
-    if (!variant) await rememberVariant(adapter, facts.variant);
+    if (!options.variant) await rememberVariant(adapter, facts.variant);
     loaded = new Scheduler(engine, facts);
     return facts;
   },

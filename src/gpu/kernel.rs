@@ -87,9 +87,15 @@ const SHARED: [(&str, &str); 20] = [
     ("tile4", include_str!("../../shaders/shared/tile4.wgsl")),
 ];
 
-/// The source a device gets: constants first, imports in place.
+/// The source a device gets: extensions and constants first, imports in place.
 fn assemble(name: &str, source: &str, constants: &[(&str, Constant)]) -> String {
     let mut wgsl = String::new();
+    // wgpu's own compiler has subgroups without being told, and refuses to be.
+    let extensions = source.lines().filter(|line| line.starts_with("enable "));
+    for extension in extensions.filter(|line| cfg!(target_arch = "wasm32") || *line != "enable subgroups;") {
+        wgsl += extension;
+        wgsl.push('\n');
+    }
     for (name, value) in constants {
         wgsl += &match value {
             Constant::U32(value) => format!("const {name}: u32 = {value}u;\n"),
@@ -97,7 +103,7 @@ fn assemble(name: &str, source: &str, constants: &[(&str, Constant)]) -> String 
             Constant::Bool(value) => format!("const {name}: bool = {value};\n"),
         };
     }
-    for line in source.lines() {
+    for line in source.lines().filter(|line| !line.starts_with("enable ")) {
         match line.strip_prefix("#import ") {
             None => wgsl += line,
             Some(import) => {

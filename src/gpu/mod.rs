@@ -4,6 +4,7 @@
 
 mod commands;
 mod counts;
+mod features;
 mod kernel;
 mod profile;
 
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex};
 
 pub use commands::{Commands, Pass};
 pub use counts::{Counter, Counts};
+pub use features::Features;
 use futures_channel::oneshot;
 pub use kernel::{Access, Dispatch, Kernel, Workgroups, constant};
 pub use profile::KernelTime;
@@ -39,6 +41,8 @@ pub enum GpuError {
     DeviceLost(String),
     #[error("the GPU refused a command: {0}")]
     Command(String),
+    #[error("the kernels \"{kernels}\" need {feature}, which this device does not have")]
+    MissingFeature { kernels: String, feature: &'static str },
     #[error("this device has no timestamps: it cannot tell what a kernel took")]
     NoTimestamps,
 }
@@ -52,6 +56,7 @@ impl GpuError {
             GpuError::OutOfMemory { .. } => "OutOfMemory",
             GpuError::DeviceLost(_) => "DeviceLost",
             GpuError::Command(_) => "GpuCommand",
+            GpuError::MissingFeature { .. } => "MissingFeature",
             GpuError::NoTimestamps => "NoTimestamps",
         }
     }
@@ -67,6 +72,11 @@ pub struct Requirements {
     /// The adapter that saves power, not the fastest one.
     pub low_power: bool,
 }
+
+/// What is asked for where an adapter has it: timestamps for the profiler, the others for kernels (see [`Features`]).
+const OPTIONAL: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY
+    .union(wgpu::Features::SHADER_F16)
+    .union(wgpu::Features::SUBGROUP);
 
 /// A device and its queue.
 pub struct Gpu {
@@ -89,7 +99,8 @@ enum Failure {
 }
 
 impl Gpu {
-    /// Opens the preferred adapter with WebGPU's default limits, raised only where `requirements` ask for it.
+    /// Opens the preferred adapter with WebGPU's default limits, raised only where `requirements` ask for it, and with
+    /// the optional features it has that are of use.
     ///
     /// Natively `WGPU_BACKEND` and `WGPU_ADAPTER_NAME` choose among several adapters.
     pub async fn open(requirements: Requirements) -> Result<Gpu, GpuError> {
@@ -123,8 +134,7 @@ impl Gpu {
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("mobilemoe"),
-                // Only looked at when profiling.
-                required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
+                required_features: adapter.features() & OPTIONAL,
                 required_limits: needed,
                 ..Default::default()
             })

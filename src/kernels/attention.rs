@@ -40,7 +40,7 @@ impl Attention {
             ("KV_HEADS", config.kv_heads.into()),
             ("GROUP", (config.query_heads / config.kv_heads).into()),
             ("WINDOW", window(shape.layer).into()),
-            ("SPLITS", max_splits(shape.tile).into()),
+            ("SPLITS", max_splits(shape.form.tile).into()),
             ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
             ("KV_BITS", shape.kv.bits().into()),
         ];
@@ -51,15 +51,15 @@ impl Attention {
             Access::ReadWrite,
             Access::ReadWrite,
         ];
-        let source = shape.style.source(
+        let source = shape.form.style.source(
             include_str!("../../shaders/attention.wgsl"),
             include_str!("../../shaders/thread/attention.wgsl"),
         );
         Attention {
             kernel: Kernel::new(gpu, "attention", source, &constants, &bindings),
-            workgroups: shape.style.workgroups(config.kv_heads, config.query_heads),
+            workgroups: shape.form.style.workgroups(config.kv_heads, config.query_heads),
             window: window(shape.layer),
-            splits: max_splits(shape.tile),
+            splits: max_splits(shape.form.tile),
         }
     }
 
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use crate::{
         gpu::Workgroups,
-        kernels::{KvFormat, PREFILL_TILE, testing::*},
+        kernels::{Form, KvFormat, PREFILL_TILE, testing::*},
     };
 
     #[test]
@@ -163,8 +163,10 @@ mod tests {
                 layer,
                 layout: &data.layout,
                 kv,
-                style: [Style::Workgroup, Style::Thread][case / 4 % 2],
-                tile,
+                form: Form {
+                    tile,
+                    ..[Form::WORKGROUP, Form::THREAD][case / 4 % 2]
+                },
             };
             let kernel = Attention::new(&gpu, &shape);
             let cache = upload_kv(&gpu, &cached, kv);

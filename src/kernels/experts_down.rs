@@ -18,15 +18,14 @@ impl ExpertsDown {
             config,
             layer,
             layout,
-            style,
-            tile,
+            form,
             ..
         } = *shape;
         let swiglu = layer.swiglu();
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
-            ("TILE", tile.into()),
+            ("TILE", form.tile.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("CHOSEN", chosen(config, layer).into()),
             ("EXPERT", config.expert_size.into()),
@@ -51,15 +50,15 @@ impl ExpertsDown {
             Access::Read,
             Access::ReadWrite,
         ];
-        let source = style.source(
+        let source = form.style.source(
             include_str!("../../shaders/experts_down.wgsl"),
             include_str!("../../shaders/thread/experts_down.wgsl"),
         );
         let kernel = Kernel::new(gpu, "experts_down", source, &constants, &bindings);
         ExpertsDown {
             kernel,
-            workgroups: style.workgroups(config.hidden_size / 32, config.hidden_size / 16),
-            tile,
+            workgroups: form.style.workgroups(config.hidden_size / 32, config.hidden_size / 16),
+            tile: form.tile,
         }
     }
 
@@ -128,7 +127,8 @@ mod tests {
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(8);
-        for case in 0..16 {
+        let forms = forms(&gpu);
+        for case in 0..4 * forms.len() {
             let config = config(&mut random);
             let layer = LayerConfig {
                 rope: true,
@@ -142,8 +142,7 @@ mod tests {
                 layer,
                 layout: &data.layout,
                 kv: KvFormat::F32,
-                style: [Style::Workgroup, Style::Thread][case / 2 % 2],
-                tile: [1, 4][case % 2],
+                form: forms[case / 4],
             };
             let activations = floats(&mut random, count * activation_width(&config, layer), 1.0);
             let choices = random_choices(&mut random, &config, layer, count);

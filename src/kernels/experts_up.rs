@@ -28,15 +28,14 @@ impl ExpertsUp {
             config,
             layer,
             layout,
-            style,
-            tile,
+            form,
             ..
         } = *shape;
         let swiglu = layer.swiglu();
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
-            ("TILE", tile.into()),
+            ("TILE", form.tile.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("CHOSEN", chosen(config, layer).into()),
             ("EXPERT", config.expert_size.into()),
@@ -69,27 +68,27 @@ impl ExpertsUp {
             Access::Read,
             Access::ReadWrite,
         ];
-        let source = style.source(
+        let source = form.style.source(
             include_str!("../../shaders/experts_up.wgsl"),
             include_str!("../../shaders/thread/experts_up.wgsl"),
         );
         ExpertsUp {
             kernel: Kernel::new(gpu, "experts_up", source, &constants, &bindings),
             workgroups: Self::workgroups(shape),
-            tile,
+            tile: form.tile,
         }
     }
 
     /// Workgroups for a tile of tokens and a tile of entries; with one token a tile, for the token and all its entries.
     pub(super) fn workgroups(shape: &LayerShape) -> u32 {
         let LayerShape { config, layer, .. } = *shape;
-        let entries = if shape.tile == 1 {
+        let entries = if shape.form.tile == 1 {
             chosen(config, layer)
         } else {
             chosen(config, layer).min(1)
         };
         let (shared, routed) = (config.shared_size / 32, entries * config.expert_size / 32);
-        shape.style.workgroups(shared + routed, shared + 2 * routed)
+        shape.form.style.workgroups(shared + routed, shared + 2 * routed)
     }
 
     #[allow(clippy::too_many_arguments)] // one a binding
@@ -167,7 +166,8 @@ mod tests {
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(7);
-        for case in 0..16 {
+        let forms = forms(&gpu);
+        for case in 0..4 * forms.len() {
             let config = config(&mut random);
             let layer = LayerConfig {
                 rope: true,
@@ -181,8 +181,7 @@ mod tests {
                 layer,
                 layout: &data.layout,
                 kv: KvFormat::F32,
-                style: [Style::Workgroup, Style::Thread][case / 2 % 2],
-                tile: [1, 4][case % 2],
+                form: forms[case / 4],
             };
             let h = floats(&mut random, count * config.hidden_size, 1.0);
             let choices = random_choices(&mut random, &config, layer, count);
@@ -200,7 +199,7 @@ mod tests {
                 choices_buffer.as_entire_binding(),
                 &activation,
             );
-            if layer.moe && shape.tile > 1 {
+            if layer.moe && shape.form.tile > 1 {
                 let grids = gpu.grids("grids", GRIDS_BYTES);
                 let group = Group::new(&gpu, &shape);
                 let group_bind = group.bind(&gpu, &step, choices_buffer.as_entire_binding(), &order, &grids);

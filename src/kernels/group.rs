@@ -1,7 +1,7 @@
 //! Prefill: the tokens' choices put in order of their experts, so that tokens which chose the same expert share a read of
 //! its weights.
 
-use super::{Choice, EMPTY_SLOT, LayerShape, PREFILL_TILE, experts_up::ExpertsUp, routed_down::RoutedDown};
+use super::{Choice, EMPTY_SLOT, LARGEST_TILE, LayerShape, experts_up::ExpertsUp, routed_down::RoutedDown};
 use crate::{
     config::ModelConfig,
     gpu::{Access, Dispatch, Gpu, Kernel, Workgroups},
@@ -14,7 +14,7 @@ impl Group {
     pub fn new(gpu: &Gpu, shape: &LayerShape) -> Group {
         let config = shape.config;
         let constants = [
-            ("TILE", PREFILL_TILE.into()),
+            ("TILE", shape.form.tile.into()),
             ("EXPERTS", config.experts.into()),
             ("CHOSEN", config.experts_per_token.into()),
             ("UP_WORKGROUPS", (ExpertsUp::workgroups(shape) as usize).into()),
@@ -62,21 +62,20 @@ pub fn down_grid(grids: &wgpu::Buffer) -> Workgroups<'_> {
 
 /// The most entries in order that `tokens` tokens can make: each expert may leave its last tile unfilled.
 pub fn order_len(config: &ModelConfig, tokens: usize) -> usize {
-    tokens * config.experts_per_token + config.experts * (PREFILL_TILE - 1) + tokens.next_multiple_of(PREFILL_TILE)
+    tokens * config.experts_per_token + config.experts * (LARGEST_TILE - 1) + tokens.next_multiple_of(LARGEST_TILE)
 }
 
-/// The twin: tiles of entries (token * chosen + k) that share an expert, [`EMPTY_SLOT`] where a tile is not full.
-pub fn group(config: &ModelConfig, choices: &[Choice]) -> Vec<[u32; PREFILL_TILE]> {
+/// The twin: tiles of `tile` entries (token * chosen + k) that share an expert, [`EMPTY_SLOT`] where a tile is not full.
+pub fn group(config: &ModelConfig, choices: &[Choice], tile: usize) -> Vec<Vec<u32>> {
     let mut tiles = Vec::new();
     for expert in 0..config.experts as u32 {
         let entries: Vec<u32> = (choices.iter().enumerate())
             .filter(|(_, choice)| choice.expert == expert && choice.slot != EMPTY_SLOT)
             .map(|(entry, _)| entry as u32)
             .collect();
-        tiles.extend(entries.chunks(PREFILL_TILE).map(|entries| {
-            let mut tile = [EMPTY_SLOT; PREFILL_TILE];
-            tile[..entries.len()].copy_from_slice(entries);
-            tile
+        tiles.extend(entries.chunks(tile).map(|entries| {
+            let empty = vec![EMPTY_SLOT; tile - entries.len()];
+            [entries, &empty].concat()
         }));
     }
     tiles
@@ -87,7 +86,7 @@ mod tests {
     use super::*;
     use crate::{
         config::LayerConfig,
-        kernels::{KvFormat, Style, testing::*},
+        kernels::{Form, KvFormat, PREFILL_TILE, testing::*},
     };
 
     #[test]
@@ -102,13 +101,17 @@ mod tests {
             };
             let data = LayerData::new(&mut random, &config, layer);
             let count = [1, 3, 40, 130][case % 4];
+            let tile = [PREFILL_TILE, LARGEST_TILE][case / 4];
+            let form = Form {
+                tile,
+                ..Form::WORKGROUP
+            };
             let shape = LayerShape {
                 config: &config,
                 layer,
                 layout: &data.layout,
                 kv: KvFormat::F32,
-                style: [Style::Workgroup, Style::Thread][case % 2],
-                tile: PREFILL_TILE,
+                form,
             };
             let choices = random_choices(&mut random, &config, layer, count);
             let order = gpu.storage("order", 4 * order_len(&config, count) as u64);
@@ -123,16 +126,16 @@ mod tests {
             );
             run(&gpu, kernel.dispatch(&bind_group));
             let order: Vec<u32> = read(&gpu, &order);
-            let twin = group(&config, &choices);
-            for (tile, twin) in order.chunks_exact(PREFILL_TILE).zip(&twin) {
-                assert_eq!(tile, twin);
+            let twin = group(&config, &choices, tile);
+            for (entries, twin) in order.chunks_exact(tile).zip(&twin) {
+                assert_eq!(entries, twin);
             }
             let grids: Vec<u32> = read(&gpu, &grids);
-            let tiles = twin.len().max(count.div_ceil(PREFILL_TILE)) as u32;
+            let tiles = twin.len().max(count.div_ceil(tile)) as u32;
             let (up, down) = (ExpertsUp::workgroups(&shape), RoutedDown::workgroups(&shape));
             assert_eq!(grids[..6], [up, tiles, 1, down, tiles, 1]);
-            for tile in twin.len()..tiles as usize {
-                assert_eq!(order[tile * PREFILL_TILE], EMPTY_SLOT);
+            for empty in twin.len()..tiles as usize {
+                assert_eq!(order[empty * tile], EMPTY_SLOT);
             }
         }
     }

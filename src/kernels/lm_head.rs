@@ -1,6 +1,6 @@
 //! Final norm and LM head.
 
-use super::{Matrix, Style, matrix::rms_norm, tiles};
+use super::{Form, Matrix, Style, matrix::rms_norm, tiles};
 use crate::{
     config::ModelConfig,
     gpu::{Access, Dispatch, Gpu, Kernel},
@@ -16,9 +16,9 @@ impl LmHead {
     const ROWS: usize = 64;
 
     /// For a head `[vocab, hidden]`.
-    pub fn new(gpu: &Gpu, [vocab, hidden]: [usize; 2], eps: f32, style: Style, tile: usize) -> LmHead {
+    pub fn new(gpu: &Gpu, [vocab, hidden]: [usize; 2], eps: f32, form: Form) -> LmHead {
         let constants = [
-            ("TILE", tile.into()),
+            ("TILE", form.tile.into()),
             ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
             ("ROWS", Self::ROWS.into()),
             ("HIDDEN", hidden.into()),
@@ -33,15 +33,15 @@ impl LmHead {
             Access::Read,
             Access::ReadWrite,
         ];
-        let source = style.source(
+        let source = form.style.source(
             include_str!("../../shaders/lm_head.wgsl"),
             include_str!("../../shaders/thread/lm_head.wgsl"),
         );
         let blocks = vocab.div_ceil(Self::ROWS);
         LmHead {
             kernel: Kernel::new(gpu, "lm_head", source, &constants, &bindings),
-            workgroups: style.workgroups(blocks, blocks),
-            tile,
+            workgroups: form.style.workgroups(blocks, blocks),
+            tile: form.tile,
         }
     }
 
@@ -82,14 +82,14 @@ mod tests {
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(9);
-        for case in 0..8 {
+        let forms = forms(&gpu);
+        for case in 0..3 * forms.len() {
+            let form = forms[case / 3];
             let config = ModelConfig {
                 vocab_size: random.usize(40..700),
                 ..config(&mut random)
             };
             let hidden = config.hidden_size;
-            let tile = [1, 4][case % 2];
-            let style = [Style::Workgroup, Style::Thread][case / 2 % 2];
             let count = random.usize(1..10);
             let head_row = random.usize(..count);
             let rows = count - head_row;
@@ -98,7 +98,7 @@ mod tests {
                 .iter()
                 .map(|x| half::bf16::from_f32(1.0 + x))
                 .collect::<Vec<_>>();
-            let x = floats(&mut random, (count + tile) * hidden, 2.0);
+            let x = floats(&mut random, (count + form.tile) * hidden, 2.0);
             let logits = gpu.storage("logits", (rows * config.vocab_size * 4) as u64);
             let step = Step {
                 position: 3,
@@ -106,7 +106,7 @@ mod tests {
                 head_row: head_row as u32,
                 head_rows: rows as u32,
             };
-            let kernel = LmHead::new(&gpu, [config.vocab_size, hidden], config.rms_norm_eps, style, tile);
+            let kernel = LmHead::new(&gpu, [config.vocab_size, hidden], config.rms_norm_eps, form);
             let buffers = head.upload(&gpu);
             let bind_group = kernel.bind(
                 &gpu,

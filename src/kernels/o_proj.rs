@@ -21,18 +21,17 @@ impl OProj {
             config,
             layer,
             layout,
-            style,
-            tile,
+            form,
             ..
         } = *shape;
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
-            ("TILE", tile.into()),
+            ("TILE", form.tile.into()),
             ("ROWS", Self::ROWS.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("QUERY_HEADS", config.query_heads.into()),
-            ("SPLITS", max_splits(tile).into()),
+            ("SPLITS", max_splits(form.tile).into()),
             ("WINDOW", window(layer).into()),
             ("WO", layout.at("self_attn.o_proj.qweight", 16).into()),
             ("WO_SCALE", layout.at("self_attn.o_proj.weight_scale", 2).into()),
@@ -45,15 +44,15 @@ impl OProj {
             Access::Read,
             Access::ReadWrite,
         ];
-        let source = style.source(
+        let source = form.style.source(
             include_str!("../../shaders/o_proj.wgsl"),
             include_str!("../../shaders/thread/o_proj.wgsl"),
         );
         let blocks = config.hidden_size / Self::ROWS;
         OProj {
             kernel: Kernel::new(gpu, "o_proj", source, &constants, &bindings),
-            workgroups: style.workgroups(blocks, blocks),
-            tile,
+            workgroups: form.style.workgroups(blocks, blocks),
+            tile: form.tile,
         }
     }
 
@@ -99,7 +98,9 @@ mod tests {
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(4);
-        for case in 0..12 {
+        let forms = forms(&gpu);
+        for case in 0..4 * forms.len() {
+            let form = forms[case / 4];
             let config = config(&mut random);
             let layer = LayerConfig {
                 rope: true,
@@ -107,17 +108,18 @@ mod tests {
                 window: [None, Some([1, 100, 300][random.usize(..3)])][random.usize(..2)],
             };
             let data = LayerData::new(&mut random, &config, layer);
-            let tile = [1, 4][case % 2];
-            let count = if tile == 1 { 1 } else { random.usize(1..10) };
+            let count = if form.tile == 1 { 1 } else { random.usize(1..10) };
             let position = [0, 5, 70, 2000][random.usize(..4)];
-            let splits = (position + count).min(window(layer)).div_ceil(64).min(max_splits(tile));
+            let splits = (position + count)
+                .min(window(layer))
+                .div_ceil(64)
+                .min(max_splits(form.tile));
             let shape = LayerShape {
                 config: &config,
                 layer,
                 layout: &data.layout,
                 kv: KvFormat::F32,
-                style: [Style::Workgroup, Style::Thread][case / 2 % 2],
-                tile,
+                form,
             };
             let heads = count * config.query_heads;
             let attended = floats(&mut random, splits * heads * 64, 1.0);

@@ -23,13 +23,12 @@ impl Qkv {
             layer,
             layout,
             kv,
-            style,
-            tile,
+            form,
         } = *shape;
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
-            ("TILE", tile.into()),
+            ("TILE", form.tile.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("QUERY_HEADS", config.query_heads.into()),
             ("KV_HEADS", config.kv_heads.into()),
@@ -54,15 +53,15 @@ impl Qkv {
             Access::ReadWrite,
             Access::ReadWrite,
         ];
-        let source = style.source(
+        let source = form.style.source(
             include_str!("../../shaders/qkv.wgsl"),
             include_str!("../../shaders/thread/qkv.wgsl"),
         );
         let heads = config.query_heads + 2 * config.kv_heads;
         Qkv {
             kernel: Kernel::new(gpu, "qkv", source, &constants, &bindings),
-            workgroups: style.workgroups(heads, heads),
-            tile,
+            workgroups: form.style.workgroups(heads, heads),
+            tile: form.tile,
         }
     }
 
@@ -154,7 +153,9 @@ mod tests {
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(2);
-        for case in 0..18 {
+        let forms = forms(&gpu);
+        for case in 0..9 * forms.len() {
+            let form = forms[case / 9];
             let config = config(&mut random);
             let layer = LayerConfig {
                 rope: case / 3 % 3 != 0,
@@ -164,19 +165,16 @@ mod tests {
             let data = LayerData::new(&mut random, &config, layer);
             let (position, count) = (random.usize(..200), random.usize(1..10));
             let kv = [KvFormat::F32, KvFormat::F16, KvFormat::I8][case % 3];
-            let tile = [1, 4][random.usize(..2)];
-            let style = [Style::Workgroup, Style::Thread][random.usize(..2)];
             let shape = LayerShape {
                 config: &config,
                 layer,
                 layout: &data.layout,
                 kv,
-                style,
-                tile,
+                form,
             };
 
             let angles = rope::table(&config, position + count);
-            let x = floats(&mut random, count.next_multiple_of(tile) * config.hidden_size, 2.0);
+            let x = floats(&mut random, count.next_multiple_of(form.tile) * config.hidden_size, 2.0);
             let kv_values = (position + count) * 2 * config.kv_heads * 64;
             let query = gpu.storage("query", (count * config.query_heads * 256) as u64);
             let cache = gpu.storage("cache", (kv_values / 64 * kv.row_bytes()) as u64);

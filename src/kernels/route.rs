@@ -14,7 +14,7 @@ impl Route {
             config,
             layer,
             layout,
-            style,
+            form,
             ..
         } = *shape;
         let (experts, chosen) = if layer.moe {
@@ -23,7 +23,7 @@ impl Route {
             (0, 0)
         };
         // Threads that work alone should have much to do, and few to wait for.
-        let (threads, lanes) = match style {
+        let (threads, lanes) = match form.style {
             Style::Workgroup => (256_usize, 4_usize),
             Style::Thread => (64, 1),
         };
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::{
         config::LayerConfig,
-        kernels::{EMPTY_SLOT, KvFormat, testing::*},
+        kernels::{EMPTY_SLOT, Form, KvFormat, testing::*},
     };
 
     #[test]
@@ -150,8 +150,7 @@ mod tests {
                 layer,
                 layout: &data.layout,
                 kv: KvFormat::F32,
-                style: [Style::Workgroup, Style::Thread][case / 2 % 2],
-                tile: 1,
+                form: [Form::WORKGROUP, Form::THREAD][case / 2 % 2].decoding(),
             };
             let x = floats(&mut random, count * config.hidden_size, 2.0);
             // A permuted table, with one expert missing; then the layer's index.

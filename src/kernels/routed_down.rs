@@ -15,14 +15,13 @@ impl RoutedDown {
             config,
             layer,
             layout,
-            style,
-            tile,
+            form,
             ..
         } = *shape;
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
-            ("TILE", tile.into()),
+            ("TILE", form.tile.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("CHOSEN", chosen(config, layer).into()),
             ("EXPERT", config.expert_size.into()),
@@ -38,7 +37,7 @@ impl RoutedDown {
             Access::Read,
             Access::ReadWrite,
         ];
-        let source = style.source(
+        let source = form.style.source(
             include_str!("../../shaders/routed_down.wgsl"),
             include_str!("../../shaders/thread/routed_down.wgsl"),
         );
@@ -48,7 +47,7 @@ impl RoutedDown {
     /// Workgroups for one tile of entries.
     pub(super) fn workgroups(shape: &LayerShape) -> u32 {
         let hidden = shape.config.hidden_size;
-        shape.style.workgroups(hidden / 32, hidden / 16)
+        shape.form.style.workgroups(hidden / 32, hidden / 16)
     }
 
     pub fn bind<'a>(
@@ -103,7 +102,7 @@ mod tests {
     use crate::{
         config::LayerConfig,
         kernels::{
-            KvFormat, PREFILL_TILE,
+            Form, KvFormat,
             experts_up::activation_width,
             group::{GRIDS_BYTES, Group, down_grid, order_len},
             testing::*,
@@ -113,7 +112,8 @@ mod tests {
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(12);
-        for case in 0..8 {
+        let forms: Vec<Form> = forms(&gpu).into_iter().filter(|form| form.tile > 1).collect();
+        for case in 0..4 * forms.len() {
             let config = config(&mut random);
             let layer = LayerConfig {
                 rope: true,
@@ -127,8 +127,7 @@ mod tests {
                 layer,
                 layout: &data.layout,
                 kv: KvFormat::F32,
-                style: [Style::Workgroup, Style::Thread][case / 4],
-                tile: PREFILL_TILE,
+                form: forms[case / 4],
             };
             let activations = floats(&mut random, count * activation_width(&config, layer), 1.0);
             let choices = random_choices(&mut random, &config, layer, count);

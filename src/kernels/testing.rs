@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::{Choice, KvFormat, LayerLayout, LayerTensors, Matrix, Step, experts_up::chosen};
+use super::{Choice, Form, KvFormat, LayerLayout, LayerTensors, Matrix, Step, experts_up::chosen};
 use crate::{
     config::{LayerConfig, ModelConfig, WeightFormat},
     gpu::{Dispatch, Gpu, Requirements},
@@ -13,6 +13,15 @@ pub fn setup(seed: u64) -> (Gpu, fastrand::Rng) {
     let gpu =
         pollster::block_on(Gpu::open(Requirements::default())).expect("kernel tests need a Vulkan or Metal device");
     (gpu, fastrand::Rng::with_seed(seed))
+}
+
+/// The forms that the device can run, for one token and for tiles.
+pub fn forms(gpu: &Gpu) -> Vec<Form> {
+    let features = pollster::block_on(gpu.features()).unwrap();
+    Form::all()
+        .filter(|form| form.check(features).is_ok())
+        .flat_map(|form| [form.decoding(), form])
+        .collect()
 }
 
 /// A small model of random shape.

@@ -7,7 +7,7 @@ use crate::{
     config::LayerConfig,
     gpu::{Gpu, Pass, Requirements},
     kernels::{
-        Choice, KvFormat, LayerShape, PREFILL_TILE, Step, Style, Variant,
+        Choice, Form, KvFormat, LayerShape, Step, Variant,
         attention::{self, Attention},
         embed::Embed,
         experts_down::ExpertsDown,
@@ -34,8 +34,10 @@ pub struct ModelOptions {
     pub kv: KvFormat,
     /// On the adapter that saves power, where there are several.
     pub low_power: bool,
-    /// How kernels share out their work; `None`: measured once an adapter.
+    /// The forms of the kernels; `None`: what was remembered, else measured once an adapter.
     pub variant: Option<Variant>,
+    /// What was measured here before. Passed over where it no longer runs.
+    pub remembered: Option<Variant>,
 }
 
 impl Default for ModelOptions {
@@ -46,6 +48,7 @@ impl Default for ModelOptions {
             kv: KvFormat::F16,
             low_power: false,
             variant: None,
+            remembered: None,
         }
     }
 }
@@ -144,10 +147,13 @@ impl Model {
             ..plan.requirements
         };
         let gpu = Gpu::open(requirements).await?;
-        let variant = match options.variant {
+        let features = gpu.features().await?;
+        let remembered = options.remembered.filter(|variant| variant.check(features).is_ok());
+        let variant = match options.variant.or(remembered) {
             Some(variant) => variant,
             None => fastest_variant(&gpu).await?,
         };
+        variant.check(features)?;
         let kernels = gpu
             .guard("the kernels", || Kernels::new(&gpu, &config, &plan, variant))
             .await?;
@@ -287,8 +293,8 @@ impl Kernels {
     fn new(gpu: &Gpu, config: &ModelConfig, plan: &Plan, variant: Variant) -> Kernels {
         Kernels {
             embed: Embed::new(gpu, config),
-            decode: Tiled::new(gpu, config, plan, variant.decode, 1),
-            prefill: Tiled::new(gpu, config, plan, variant.prefill, PREFILL_TILE),
+            decode: Tiled::new(gpu, config, plan, variant.decode),
+            prefill: Tiled::new(gpu, config, plan, variant.prefill),
             sample: Sample::new(gpu, config),
             logprob: Logprob::new(gpu, config, 1),
         }
@@ -296,15 +302,14 @@ impl Kernels {
 }
 
 impl Tiled {
-    fn new(gpu: &Gpu, config: &ModelConfig, plan: &Plan, style: Style, tile: usize) -> Tiled {
+    fn new(gpu: &Gpu, config: &ModelConfig, plan: &Plan, form: Form) -> Tiled {
         let of_kind = |layer: LayerConfig, layout| {
             let shape = LayerShape {
                 config,
                 layer,
                 layout,
                 kv: plan.kv,
-                style,
-                tile,
+                form,
             };
             LayerKernels {
                 qkv: Qkv::new(gpu, &shape),
@@ -313,7 +318,7 @@ impl Tiled {
                 route: Route::new(gpu, &shape),
                 experts_up: ExpertsUp::new(gpu, &shape),
                 experts_down: ExpertsDown::new(gpu, &shape),
-                grouped: (tile > 1 && layer.moe).then(|| (Group::new(gpu, &shape), RoutedDown::new(gpu, &shape))),
+                grouped: (form.tile > 1 && layer.moe).then(|| (Group::new(gpu, &shape), RoutedDown::new(gpu, &shape))),
             }
         };
         Tiled {
@@ -322,13 +327,7 @@ impl Tiled {
                 .iter()
                 .map(|(layer, layout)| (*layer, of_kind(*layer, layout)))
                 .collect(),
-            lm_head: LmHead::new(
-                gpu,
-                [config.vocab_size, config.hidden_size],
-                config.rms_norm_eps,
-                style,
-                tile,
-            ),
+            lm_head: LmHead::new(gpu, [config.vocab_size, config.hidden_size], config.rms_norm_eps, form),
         }
     }
 

@@ -5,7 +5,7 @@ use crate::{
     checkpoint::runtime_tensors,
     config::LayerConfig,
     gpu::Requirements,
-    kernels::{KvFormat, LayerLayout, PREFILL_TILE, attention, experts_up::activation_width, group},
+    kernels::{KvFormat, LARGEST_TILE, LayerLayout, attention, experts_up::activation_width, group},
 };
 
 /// The sizes of everything a model keeps on the GPU.
@@ -98,7 +98,7 @@ impl Plan {
 
     /// Rows of the activation buffers: kernels look at whole tiles, past the last token and past the last head row.
     pub fn rows(chunk_tokens: usize) -> usize {
-        chunk_tokens + PREFILL_TILE
+        chunk_tokens + LARGEST_TILE
     }
 }
 

@@ -7,7 +7,7 @@ use web_time::Instant;
 use crate::{
     Result,
     gpu::Gpu,
-    kernels::{PREFILL_TILE, Step, Style, Variant, lm_head::LmHead},
+    kernels::{Form, Step, Variant, lm_head::LmHead},
 };
 
 /// What was found on the adapters seen so far, by name.
@@ -30,32 +30,33 @@ pub async fn fastest_variant(gpu: &Gpu) -> Result<Variant> {
         return Ok(variant);
     }
     let variant = Variant {
-        decode: faster(gpu, 1).await?,
-        prefill: faster(gpu, PREFILL_TILE).await?,
+        decode: faster(gpu, Form::decoding).await?,
+        prefill: faster(gpu, |form| form).await?,
     };
     FOUND.lock().unwrap().get_or_insert_default().insert(adapter, variant);
     Ok(variant)
 }
 
-async fn faster(gpu: &Gpu, tile: usize) -> Result<Style> {
-    let workgroup = dispatch_ms(gpu, Style::Workgroup, tile).await;
-    let thread = dispatch_ms(gpu, Style::Thread, tile).await;
+async fn faster(gpu: &Gpu, used: fn(Form) -> Form) -> Result<Form> {
+    let workgroup = dispatch_ms(gpu, used(Form::WORKGROUP)).await;
+    let thread = dispatch_ms(gpu, used(Form::THREAD)).await;
     gpu.check()?;
     Ok(match (workgroup, thread) {
         // The style made for GPUs has the benefit of the doubt.
-        (Ok(workgroup), Ok(thread)) if thread < 0.8 * workgroup => Style::Thread,
-        (Ok(_), _) => Style::Workgroup,
+        (Ok(workgroup), Ok(thread)) if thread < 0.8 * workgroup => used(Form::THREAD),
+        (Ok(_), _) => used(Form::WORKGROUP),
         // A driver may fail to compile one of them.
-        (Err(_), Ok(_)) => Style::Thread,
+        (Err(_), Ok(_)) => used(Form::THREAD),
         (Err(error), Err(_)) => return Err(error),
     })
 }
 
 /// How long a dispatch takes. A submit's way there and back may take longer than the kernel: so the time of a few dispatches
 /// is taken off that of four times as many, and there are enough for that to be told apart.
-async fn dispatch_ms(gpu: &Gpu, style: Style, tile: usize) -> Result<f64> {
+async fn dispatch_ms(gpu: &Gpu, form: Form) -> Result<f64> {
     let measured = gpu.guard("a measurement", || {
-        let kernel = LmHead::new(gpu, [ROWS, COLUMNS], 1e-5, style, tile);
+        let kernel = LmHead::new(gpu, [ROWS, COLUMNS], 1e-5, form);
+        let tile = form.tile;
         let step = gpu.upload(
             "step",
             &[Step {
@@ -79,7 +80,7 @@ async fn dispatch_ms(gpu: &Gpu, style: Style, tile: usize) -> Result<f64> {
         let mut commands = gpu.commands();
         commands.pass(|pass| {
             for _ in 0..dispatches {
-                kernel.dispatch(&bind_group, tile).encode(pass);
+                kernel.dispatch(&bind_group, form.tile).encode(pass);
             }
         });
         commands.submit();

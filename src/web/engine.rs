@@ -95,6 +95,8 @@ struct LoadRequest {
     kv: Option<KvFormat>,
     chunk_tokens: Option<usize>,
     variant: Option<Variant>,
+    /// JSON that the package kept; what cannot be read is measured anew.
+    remembered: Option<String>,
     #[serde(default)]
     low_power: bool,
 }
@@ -108,6 +110,7 @@ impl LoadRequest {
             chunk_tokens: self.chunk_tokens.unwrap_or(defaults.chunk_tokens),
             low_power: self.low_power,
             variant: self.variant,
+            remembered: (self.remembered).and_then(|text| serde_json::from_str(&text).ok()),
         }
     }
 }

@@ -7,7 +7,7 @@ import { browserTest } from './harness.mjs';
 
 browserTest('the faster kernels are found, and remembered by adapter', {}, async ({ page }) => {
   const remembered = () => page.evaluate(async () => {
-    const cache = await caches.open('mobilemoe-variants-1');
+    const cache = await caches.open('mobilemoe-variants-2');
     const found = await Promise.all((await cache.keys()).map(async (request) => [request.url, await (await cache.match(request)).json()]));
     return Object.fromEntries(found);
   });
@@ -22,7 +22,7 @@ browserTest('the faster kernels are found, and remembered by adapter', {}, async
   const other = (style) => (style === 'thread' ? 'workgroup' : 'thread');
   const opposite = { decode: other(measured.variant.decode), prefill: other(measured.variant.prefill) };
   const put = (text) => page.evaluate(
-    async ([address, text]) => (await caches.open('mobilemoe-variants-1')).put(address, new Response(text)),
+    async ([address, text]) => (await caches.open('mobilemoe-variants-2')).put(address, new Response(text)),
     [address, text],
   );
   await put(JSON.stringify(opposite));

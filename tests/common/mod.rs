@@ -6,7 +6,7 @@ use std::{collections::HashMap, path::PathBuf};
 use mobilemoe_web::{
     checkpoint::{Checkpoint, DirectoryRepository, MemoryRepository, Repository, safetensors::read_header},
     engine::Engine,
-    kernels::{KvFormat, Style, Variant},
+    kernels::{Form, KvFormat, Variant},
     model::{ModelOptions, Reference},
 };
 use pollster::block_on;
@@ -63,17 +63,14 @@ impl Fixture {
 
     /// With the kernels that software adapters are faster with: a slow moment must not change what is tested.
     pub fn engine(&self, kv: KvFormat, chunk_tokens: usize) -> Engine {
-        self.engine_of(Some(Style::Thread), kv, chunk_tokens)
+        self.engine_of(Form::THREAD, kv, chunk_tokens)
     }
 
-    /// With kernels of one style.
-    pub fn engine_of(&self, style: Option<Style>, kv: KvFormat, chunk_tokens: usize) -> Engine {
+    /// With kernels of one form.
+    pub fn engine_of(&self, form: Form, kv: KvFormat, chunk_tokens: usize) -> Engine {
         let options = ModelOptions {
             kv,
-            variant: style.map(|style| Variant {
-                decode: style,
-                prefill: style,
-            }),
+            variant: Some(Variant::of(form)),
             chunk_tokens,
             context_length: Some(2048),
             ..Default::default()

@@ -7,7 +7,7 @@ use mobilemoe_web::{
     Result,
     checkpoint::{Checkpoint, DirectoryRepository, Repository},
     engine::Engine,
-    kernels::{KvFormat, Style, Variant},
+    kernels::{Form, KvFormat, Variant},
     model::ModelOptions,
 };
 use pollster::block_on;
@@ -32,20 +32,12 @@ pub struct EngineArgs {
     /// Longest prompt and answer together, in tokens [default: what the model was made for]
     #[arg(long)]
     pub context: Option<usize>,
-    /// How kernels share out their work [default: measured]
-    #[arg(long, value_enum)]
-    pub variant: Option<KernelStyle>,
+    /// The form of the kernels: thread, workgroup, ... [default: measured]
+    #[arg(long)]
+    pub variant: Option<Form>,
     /// Prompt tokens per submit
     #[arg(long, default_value_t = ModelOptions::default().chunk_tokens)]
     pub chunk: usize,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub enum KernelStyle {
-    /// Threads share rows and add up in workgroup memory
-    Workgroup,
-    /// A thread has rows for itself
-    Thread,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -77,16 +69,7 @@ impl EngineArgs {
                 Kv::F16 => KvFormat::F16,
                 Kv::F32 => KvFormat::F32,
             },
-            variant: self.variant.map(|style| {
-                let style = match style {
-                    KernelStyle::Workgroup => Style::Workgroup,
-                    KernelStyle::Thread => Style::Thread,
-                };
-                Variant {
-                    decode: style,
-                    prefill: style,
-                }
-            }),
+            variant: self.variant.map(Variant::of),
             ..Default::default()
         };
         let bar = bytes_bar("loading", checkpoint.total_bytes());

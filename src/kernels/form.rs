@@ -1,0 +1,245 @@
+//! The forms that kernels come in: all compute the same; which is fastest is up to the device, and measured.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::gpu::{Features, GpuError};
+
+/// Tokens that share one read of a weight in prefill, unless a form says otherwise.
+pub const PREFILL_TILE: usize = 4;
+
+/// The most tokens that share one in any form: buffers have room for it.
+pub const LARGEST_TILE: usize = 8;
+
+/// How kernels that read weights share out their work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Style {
+    /// 256 threads share a block of rows and add up their parts in workgroup memory: neighbours read neighbouring words.
+    /// `shaders/NAME.wgsl`.
+    Workgroup,
+    /// A thread has a block of rows for itself and never waits: no barrier, no workgroup memory. `shaders/thread/NAME.wgsl`.
+    Thread,
+}
+
+/// How the inputs of a matrix are kept while they are multiplied with its weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Inputs {
+    F32,
+    /// Rounded to INT8 with a scale for 32 of them; sums of 32 products are exact integers, see [`super::quantized`].
+    Int8,
+    /// The same integers, four products an instruction (`dot4I8Packed`).
+    Packed,
+    /// Halves, relative to the largest of 32; products of 8 are summed up in f16, the rest in f32.
+    F16,
+}
+
+/// One form of all kernels of a pass.
+///
+/// Spelled as what differs from the plain workgroup form: `thread`, `workgroup`, `workgroup-packed-subgroups-tile8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Form {
+    pub style: Style,
+    pub inputs: Inputs,
+    /// Sums over threads by subgroup operations, as far as a subgroup reaches.
+    pub subgroups: bool,
+    /// Tokens that share one read of a weight; 1 to decode.
+    pub tile: usize,
+}
+
+/// The forms of a model's kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Variant {
+    /// For one token at a time: its tile is 1.
+    #[serde(deserialize_with = "decoding")]
+    pub decode: Form,
+    /// For tiles of tokens.
+    pub prefill: Form,
+}
+
+/// A name that no form has.
+#[derive(Debug, thiserror::Error)]
+#[error("there are no kernels \"{name}\", only {}", names())]
+pub struct UnknownForm {
+    name: String,
+}
+
+impl Form {
+    pub const THREAD: Form = Form {
+        style: Style::Thread,
+        inputs: Inputs::F32,
+        subgroups: false,
+        tile: PREFILL_TILE,
+    };
+    pub const WORKGROUP: Form = Form {
+        style: Style::Workgroup,
+        ..Form::THREAD
+    };
+
+    /// Every form there is, the simpler ones first.
+    pub fn all() -> impl Iterator<Item = Form> {
+        [Form::THREAD, Form::WORKGROUP].into_iter()
+    }
+
+    /// The same for one token.
+    pub fn decoding(self) -> Form {
+        Form { tile: 1, ..self }
+    }
+
+    /// Fails if the device lacks what the form needs; names it as WebGPU does.
+    pub fn check(self, features: Features) -> Result<(), GpuError> {
+        let needed = [
+            (self.inputs == Inputs::F16 && !features.f16, "shader-f16"),
+            (
+                self.inputs == Inputs::Packed && !features.packed_dot,
+                "packed_4x8_integer_dot_product",
+            ),
+            (self.subgroups && features.subgroup_size.is_none(), "subgroups"),
+        ];
+        match needed.iter().find(|(missing, _)| *missing) {
+            None => Ok(()),
+            Some((_, feature)) => Err(GpuError::MissingFeature {
+                kernels: self.to_string(),
+                feature,
+            }),
+        }
+    }
+}
+
+impl Variant {
+    /// The same form for decoding and prefill.
+    pub fn of(form: Form) -> Variant {
+        Variant {
+            decode: form.decoding(),
+            prefill: form,
+        }
+    }
+
+    pub fn check(self, features: Features) -> Result<(), GpuError> {
+        self.decode.check(features)?;
+        self.prefill.check(features)
+    }
+}
+
+fn decoding<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Form, D::Error> {
+    Form::deserialize(deserializer).map(Form::decoding)
+}
+
+fn names() -> String {
+    let names: Vec<String> = Form::all().map(|form| form.to_string()).collect();
+    names.join(", ")
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self.style {
+            Style::Workgroup => "workgroup",
+            Style::Thread => "thread",
+        })?;
+        f.write_str(match self.inputs {
+            Inputs::F32 => "",
+            Inputs::Int8 => "-int8",
+            Inputs::Packed => "-packed",
+            Inputs::F16 => "-f16",
+        })?;
+        if self.subgroups {
+            f.write_str("-subgroups")?;
+        }
+        match self.tile {
+            1 | PREFILL_TILE => Ok(()),
+            tile => write!(f, "-tile{tile}"),
+        }
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "decode: {}, prefill: {}", self.decode, self.prefill)
+    }
+}
+
+impl FromStr for Form {
+    type Err = UnknownForm;
+
+    fn from_str(name: &str) -> Result<Form, UnknownForm> {
+        let named = Form::all().find(|form| form.to_string() == name);
+        named.ok_or_else(|| UnknownForm { name: name.into() })
+    }
+}
+
+impl TryFrom<String> for Form {
+    type Error = UnknownForm;
+
+    fn try_from(name: String) -> Result<Form, UnknownForm> {
+        name.parse()
+    }
+}
+
+impl From<Form> for String {
+    fn from(form: Form) -> String {
+        form.to_string()
+    }
+}
+
+impl Style {
+    /// Threads of a workgroup where each works alone: few, so that few cores get equal shares.
+    pub(super) const SMALL_WORKGROUP: usize = 4;
+
+    /// The kernel's source, of the two.
+    pub(super) fn source(self, workgroup: &'static str, thread: &'static str) -> &'static str {
+        match self {
+            Style::Workgroup => workgroup,
+            Style::Thread => thread,
+        }
+    }
+
+    /// Workgroups for so many blocks of rows: a workgroup a block, or a thread a block.
+    pub(super) fn workgroups(self, workgroup_blocks: usize, thread_blocks: usize) -> u32 {
+        match self {
+            Style::Workgroup => workgroup_blocks as u32,
+            Style::Thread => thread_blocks.div_ceil(Self::SMALL_WORKGROUP) as u32,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for form in Form::all() {
+            assert_eq!(form.to_string().parse::<Form>().unwrap(), form);
+            let variant = Variant::of(form);
+            let json = serde_json::to_string(&variant).unwrap();
+            assert_eq!(serde_json::from_str::<Variant>(&json).unwrap(), variant);
+        }
+        let error = "quantum".parse::<Form>().unwrap_err().to_string();
+        assert!(
+            error.starts_with("there are no kernels \"quantum\", only thread, workgroup"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_a_device_lacks_is_named() {
+        let plain = Features::default();
+        Form::WORKGROUP.check(plain).unwrap();
+        let all = [
+            (Inputs::F16, false, "shader-f16"),
+            (Inputs::Packed, false, "packed_4x8_integer_dot_product"),
+            (Inputs::F32, true, "subgroups"),
+        ];
+        for (inputs, subgroups, feature) in all {
+            let form = Form {
+                inputs,
+                subgroups,
+                ..Form::WORKGROUP
+            };
+            let error = Variant::of(form).check(plain).unwrap_err();
+            assert_eq!(error.code(), "MissingFeature");
+            assert!(error.to_string().contains(feature), "{error}");
+        }
+    }
+}
