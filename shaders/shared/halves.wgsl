@@ -1,15 +1,19 @@
 // IEEE halves and INT4 without shifts or conversions of u32, which software adapters run lane by lane.
 
-// The half in the high 16 bits of a word. Exact, subnormals too: a smaller exponent bias, then 2^-14 off.
-fn high_half(word: u32) -> f32 {
-    let magnitude = bitcast<u32>(bitcast<i32>(word & 0x7fff0000u) >> 3u);
-    let normal = bitcast<f32>(magnitude + 0x38000000u);
-    let subnormal = bitcast<f32>(magnitude + 0x38800000u) - 0x1p-14;
-    let value = select(normal, subnormal, magnitude < 0x00800000u);
-    return bitcast<f32>(bitcast<u32>(value) | (word & 0x80000000u));
+// A half from its exponent and mantissa, in bits 13 to 27. Exact, subnormals too: read as a float of twice the half's value,
+// or, where the exponent is 0, of 2^-14 more.
+fn half_value(magnitude: u32, sign: u32) -> f32 {
+    let doubled = bitcast<f32>(magnitude + 0x38800000u);
+    let value = min(bitcast<i32>(0.5 * doubled), bitcast<i32>(doubled - 0x1p-14)); // both positive, so they compare as integers
+    return bitcast<f32>(bitcast<u32>(value) | sign);
 }
 fn low_half(word: u32) -> f32 {
-    return high_half(word * 0x10000u);
+    return half_value((word & 0x7fffu) * 0x2000u, (word & 0x8000u) * 0x10000u);
+}
+fn high_half(word: u32) -> f32 {
+    // Moved down as a float, whose lowest bits then are the half.
+    let moved = bitcast<u32>(f32(bitcast<i32>(word & 0x7fff0000u)) * 0x1p-16 + 0x1.8p23);
+    return half_value(moved * 0x2000u, word & 0x80000000u);
 }
 fn both_halves(word: u32) -> vec2<f32> {
     return vec2<f32>(low_half(word), high_half(word));
@@ -30,6 +34,11 @@ fn nibbles_high(q: u32) -> vec4<f32> {
     return vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(q) & vec4<u32>(0xf0000u, 0xf00000u, 0xf000000u, 0xf0000000u)));
 }
 
+// The nibbles that `mask` leaves of four words.
+fn nibbles(words: vec4<u32>, mask: u32) -> vec4<f32> {
+    return vec4<f32>(bitcast<vec4<i32>>(words & vec4<u32>(mask)));
+}
+
 // Four scales, `stride` words apart: `half` is 0x10000 for the low half of a word, 1 for the high one.
 fn four_halves(word: u32, stride: u32, half: u32) -> vec4<f32> {
     return vec4<f32>(
@@ -38,13 +47,6 @@ fn four_halves(word: u32, stride: u32, half: u32) -> vec4<f32> {
         high_half(half * scale_word(word + 2u * stride)),
         high_half(half * scale_word(word + 3u * stride)),
     );
-}
-// The same for halves counted from the start of the buffer, `stride` halves apart.
-fn four_halves_at(i: u32, stride: u32) -> vec4<f32> {
-    if (stride % 2u == 0u) {
-        return four_halves(i / 2u, stride / 2u, half_factor(i));
-    }
-    return vec4<f32>(half_at(i), half_at(i + stride), half_at(i + 2u * stride), half_at(i + 3u * stride));
 }
 // What makes a word's half `i` (of all halves of the buffer) the high one.
 fn half_factor(i: u32) -> u32 {

@@ -1,9 +1,16 @@
-// 1 / rms(x) of a token, by one thread. The including kernel declares x: array<vec4<f32>> [tokens, HIDDEN / 4].
-fn inverse_rms(token: u32) -> f32 {
-    var sum = 0.0;
-    for (var i = 0u; i < HIDDEN / 4u; i++) {
-        let value = x[token * (HIDDEN / 4u) + i];
-        sum += dot(value, value);
-    }
-    return inverseSqrt(sum / f32(HIDDEN) + EPS);
+// 1 / rms(x) of each token of a tile, by one thread that reads all its inputs: found along with them. The including kernel
+// declares x: array<vec4<f32>, ...>.
+
+var<private> squares: array<f32, TILE>;
+
+// Four values of x, which count.
+fn measured(t: u32, i: u32) -> vec4<f32> {
+    let values = x[i];
+    squares[t] += dot(values, values);
+    return values;
+}
+
+// Once all have been read.
+fn inverse_rms(t: u32) -> f32 {
+    return inverseSqrt(squares[t] / f32(HIDDEN) + EPS);
 }

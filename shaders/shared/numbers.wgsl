@@ -24,7 +24,7 @@ fn int4_high(word: u32) -> vec4<f32> {
 
 // Four BF16 in two words.
 fn bf16x4(words: vec2<u32>) -> vec4<f32> {
-    return bitcast<vec4<f32>>(vec4<u32>(words.x << 16u, words.x & 0xffff0000u, words.y << 16u, words.y & 0xffff0000u));
+    return bitcast<vec4<f32>>(vec4<u32>(words.x * 0x10000u, words.x & 0xffff0000u, words.y * 0x10000u, words.y & 0xffff0000u));
 }
 
 // x * sigmoid(x); the clamp keeps exp finite, where WGSL leaves overflow undefined.

@@ -6,16 +6,21 @@
 #import halves
 
 @group(0) @binding(0) var<storage, read> step: Step;
-@group(0) @binding(1) var<storage, read> words: array<u32, VOCAB * (HIDDEN / 8u)>; // [VOCAB, HIDDEN / 8] nibbles
+@group(0) @binding(1) var<storage, read> weights: array<vec4<u32>, VOCAB * (HIDDEN / 32u)>; // [VOCAB, HIDDEN / 32] groups
 @group(0) @binding(2) var<storage, read> scales: array<u32, (VOCAB * (HIDDEN / 32u) + 1u) / 2u>; // [VOCAB, HIDDEN / 32] f16
-@group(0) @binding(3) var<storage, read> norm: array<vec2<u32>>; // [HIDDEN / 4] of 4 BF16
-@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>; // [count, HIDDEN / 4]
+@group(0) @binding(3) var<storage, read> norm: array<vec2<u32>, HIDDEN / 4u>; // [HIDDEN / 4] of 4 BF16
+@group(0) @binding(4) var<storage, read> x: array<vec4<f32>, TOKENS * (HIDDEN / 4u)>; // [count, HIDDEN / 4]
 @group(0) @binding(5) var<storage, read_write> logits: array<f32>; // [head_rows, VOCAB]
 
-var<private> first_token: u32;
+const WIDTH: u32 = HIDDEN;
+const MATRICES: u32 = 1u;
+
+var<private> input_rows: array<u32, TILE>;
+
+#import inverse_rms
 
 fn input4(t: u32, i: u32) -> vec4<f32> {
-    return x[min(first_token + t, step.count - 1u) * (HIDDEN / 4u) + i] * bf16x4(norm[i]);
+    return measured(t, input_rows[t] + i) * bf16x4(norm[i]);
 }
 fn scale_word(i: u32) -> u32 {
     return scales[i];
@@ -24,7 +29,6 @@ fn scale_word(i: u32) -> u32 {
 #import tile
 #import group_dot
 #import rows
-#import inverse_rms
 
 @compute @workgroup_size(SMALL_WORKGROUP)
 fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
@@ -33,12 +37,13 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
         return;
     }
     let head_row = thread.y * TILE;
-    first_token = step.head_row + head_row;
+    for (var t = 0u; t < TILE; t++) {
+        input_rows[t] = min(step.head_row + head_row + t, step.count - 1u) * (HIDDEN / 4u);
+    }
     let rows = min(ROWS, VOCAB - row);
-    let groups = HIDDEN / 32u;
-    sum_rows(0u, rows, row * groups * 4u, row * groups, HIDDEN);
+    sum_rows(row, rows, array(0u), array(0u));
     for (var t = 0u; t < TILE && head_row + t < step.head_rows; t++) {
-        let factor = inverse_rms(first_token + t);
+        let factor = inverse_rms(t);
         for (var r = 0u; r < rows; r++) {
             logits[(head_row + t) * VOCAB + row + r] = factor * of_token(sums[r], t);
         }

@@ -5,12 +5,15 @@
 #import halves
 
 @group(0) @binding(0) var<storage, read> step: Step;
-@group(0) @binding(1) var<storage, read> words: array<u32, LAYER_WORDS>; // the layer's tensors
+@group(0) @binding(1) var<storage, read> weights: array<vec4<u32>, LAYER_WORDS / 4u>; // the layer's tensors
+@group(0) @binding(2) var<storage, read> words: array<u32, LAYER_WORDS>; // the same bytes
 @group(0) @binding(3) var<storage, read> attended: array<vec4<f32>>; // [splits, count, ATTENDED / 4]
 @group(0) @binding(4) var<storage, read> softmax: array<vec2<f32>>; // [splits, count, QUERY_HEADS] largest, sum
-@group(0) @binding(5) var<storage, read_write> x: array<f32>; // [count, HIDDEN]
+@group(0) @binding(5) var<storage, read_write> x: array<f32, TOKENS * HIDDEN>; // [count, HIDDEN]
 
 const ATTENDED: u32 = QUERY_HEADS * 64u;
+const WIDTH: u32 = ATTENDED;
+const MATRICES: u32 = 1u;
 const SHARES_KEPT: bool = true;
 
 var<private> first_token: u32;
@@ -37,8 +40,7 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
         return;
     }
     first_token = thread.y * TILE;
-    let groups = ATTENDED / 32u;
-    sum_rows(0u, ROWS, (WO + row * groups) * 4u, WO_SCALE + row * groups, ATTENDED);
+    sum_rows(row, ROWS, array(WO), array(WO_SCALE));
     for (var t = 0u; t < TILE && first_token + t < step.count; t++) {
         for (var r = 0u; r < ROWS; r++) {
             x[(first_token + t) * HIDDEN + row + r] += of_token(sums[r], t);

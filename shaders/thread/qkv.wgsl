@@ -9,20 +9,24 @@
 #import pack8
 
 @group(0) @binding(0) var<storage, read> step: Step;
-@group(0) @binding(1) var<storage, read> words: array<u32, LAYER_WORDS>; // the layer's tensors
-@group(0) @binding(2) var<storage, read> norm: array<vec2<u32>, LAYER_WORDS / 2u>; // the same bytes, for 4 BF16
-@group(0) @binding(3) var<storage, read> x: array<vec4<f32>>; // [count, HIDDEN / 4]
+@group(0) @binding(1) var<storage, read> weights: array<vec4<u32>, LAYER_WORDS / 4u>; // the layer's tensors
+@group(0) @binding(2) var<storage, read> words: array<u32, LAYER_WORDS>; // the same bytes
+@group(0) @binding(3) var<storage, read> x: array<vec4<f32>, TOKENS * HIDDEN / 4u>; // [count, HIDDEN / 4]
 @group(0) @binding(4) var<storage, read> rope: array<vec2<f32>>; // [positions, 32] cos, sin
 @group(0) @binding(5) var<storage, read_write> query: array<vec2<f32>>; // [count, QUERY_HEADS, 32] pairs
 @group(0) @binding(6) var<storage, read_write> cache: array<u32>; // [positions, k|v, KV_HEADS] rows
 
+const WIDTH: u32 = HIDDEN;
 const ROWS: u32 = 64u;
+const MATRICES: u32 = 1u;
 
-var<private> first_token: u32;
+var<private> input_rows: array<u32, TILE>;
 var<private> head_pairs: array<vec2<f32>, 32>; // a rotated key or value, on its way to bytes
 
+#import inverse_rms
+
 fn input4(t: u32, i: u32) -> vec4<f32> {
-    return x[min(first_token + t, step.count - 1u) * (HIDDEN / 4u) + i] * bf16x4(norm[NORM / 2u + i]);
+    return measured(t, input_rows[t] + i) * bf16x4(vec2<u32>(words[NORM + 2u * i], words[NORM + 2u * i + 1u]));
 }
 
 fn scale_word(i: u32) -> u32 {
@@ -32,7 +36,6 @@ fn scale_word(i: u32) -> u32 {
 #import tile
 #import group_dot
 #import rows
-#import inverse_rms
 
 @compute @workgroup_size(SMALL_WORKGROUP)
 fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
@@ -40,7 +43,10 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
     if (head >= QUERY_HEADS + 2u * KV_HEADS) {
         return;
     }
-    first_token = thread.y * TILE;
+    let first_token = thread.y * TILE;
+    for (var t = 0u; t < TILE; t++) {
+        input_rows[t] = min(first_token + t, step.count - 1u) * (HIDDEN / 4u);
+    }
     var weight = WQ;
     var scale = WQ_SCALE;
     var matrix_row = head * 64u;
@@ -53,8 +59,7 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
         scale = WK_SCALE;
         matrix_row -= QUERY_HEADS * 64u;
     }
-    let groups = HIDDEN / 32u;
-    sum_rows(0u, 64u, (weight + matrix_row * groups) * 4u, scale + matrix_row * groups, HIDDEN);
+    sum_rows(matrix_row, 64u, array(weight), array(scale));
 
     for (var t = 0u; t < TILE; t++) {
         let token = first_token + t;
@@ -63,7 +68,7 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
         }
         let position = step.position + token;
         // The inputs had no part of it: it is the same for every sum.
-        var factor = inverse_rms(token);
+        var factor = inverse_rms(t);
         if (ROPE && QK_NORM && head < QUERY_HEADS + KV_HEADS) {
             // A rotation keeps the norm, so the unrotated head serves.
             var squares = 0.0;

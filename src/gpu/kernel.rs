@@ -64,7 +64,7 @@ pub mod constant {
 use constant::Constant;
 
 /// What `#import name` stands for.
-const SHARED: [(&str, &str); 20] = [
+const SHARED: [(&str, &str); 19] = [
     ("attended", include_str!("../../shaders/shared/attended.wgsl")),
     ("cached16", include_str!("../../shaders/shared/cached16.wgsl")),
     ("cached32", include_str!("../../shaders/shared/cached32.wgsl")),
@@ -79,8 +79,7 @@ const SHARED: [(&str, &str); 20] = [
     ("numbers", include_str!("../../shaders/shared/numbers.wgsl")),
     ("pack8", include_str!("../../shaders/shared/pack8.wgsl")),
     ("rms", include_str!("../../shaders/shared/rms.wgsl")),
-    ("rows1", include_str!("../../shaders/shared/rows1.wgsl")),
-    ("rows4", include_str!("../../shaders/shared/rows4.wgsl")),
+    ("rows", include_str!("../../shaders/shared/rows.wgsl")),
     ("splits", include_str!("../../shaders/shared/splits.wgsl")),
     ("step", include_str!("../../shaders/shared/step.wgsl")),
     ("tile1", include_str!("../../shaders/shared/tile1.wgsl")),
@@ -109,7 +108,7 @@ fn assemble(name: &str, source: &str, constants: &[(&str, Constant)]) -> String 
             Some(import) => {
                 // Some are written for as many tokens as TILE says, or for as many bits as KV_BITS.
                 let depends_on = match import {
-                    "tile" | "rows" => "TILE",
+                    "tile" => "TILE",
                     "cached" => "KV_BITS",
                     _ => "",
                 };

@@ -167,6 +167,7 @@ mod tests {
                     tile,
                     ..[Form::WORKGROUP, Form::THREAD][case / 4 % 2]
                 },
+                tokens: count,
             };
             let kernel = Attention::new(&gpu, &shape);
             let cache = upload_kv(&gpu, &cached, kv);

@@ -19,6 +19,7 @@ impl ExpertsDown {
             layer,
             layout,
             form,
+            tokens,
             ..
         } = *shape;
         let swiglu = layer.swiglu();
@@ -26,6 +27,7 @@ impl ExpertsDown {
             ("LAYER_WORDS", layout.words().into()),
             ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
             ("TILE", form.tile.into()),
+            ("TOKENS", tokens.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("CHOSEN", chosen(config, layer).into()),
             ("EXPERT", config.expert_size.into()),
@@ -57,7 +59,7 @@ impl ExpertsDown {
         let kernel = Kernel::new(gpu, "experts_down", source, &constants, &bindings);
         ExpertsDown {
             kernel,
-            workgroups: form.style.workgroups(config.hidden_size / 32, config.hidden_size / 16),
+            workgroups: form.style.workgroups(config.hidden_size / 32, config.hidden_size / 32),
             tile: form.tile,
         }
     }
@@ -143,6 +145,7 @@ mod tests {
                 layout: &data.layout,
                 kv: KvFormat::F32,
                 form: forms[case / 4],
+                tokens: count,
             };
             let activations = floats(&mut random, count * activation_width(&config, layer), 1.0);
             let choices = random_choices(&mut random, &config, layer, count);

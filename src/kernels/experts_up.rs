@@ -29,6 +29,7 @@ impl ExpertsUp {
             layer,
             layout,
             form,
+            tokens,
             ..
         } = *shape;
         let swiglu = layer.swiglu();
@@ -36,6 +37,7 @@ impl ExpertsUp {
             ("LAYER_WORDS", layout.words().into()),
             ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
             ("TILE", form.tile.into()),
+            ("TOKENS", tokens.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("CHOSEN", chosen(config, layer).into()),
             ("EXPERT", config.expert_size.into()),
@@ -87,8 +89,8 @@ impl ExpertsUp {
         } else {
             chosen(config, layer).min(1)
         };
-        let (shared, routed) = (config.shared_size / 32, entries * config.expert_size / 32);
-        shape.form.style.workgroups(shared + routed, shared + 2 * routed)
+        let blocks = (config.shared_size + entries * config.expert_size) / 32;
+        shape.form.style.workgroups(blocks, blocks)
     }
 
     #[allow(clippy::too_many_arguments)] // one a binding
@@ -182,6 +184,7 @@ mod tests {
                 layout: &data.layout,
                 kv: KvFormat::F32,
                 form: forms[case / 4],
+                tokens: count,
             };
             let h = floats(&mut random, count * config.hidden_size, 1.0);
             let choices = random_choices(&mut random, &config, layer, count);

@@ -112,6 +112,7 @@ mod tests {
                 layout: &data.layout,
                 kv: KvFormat::F32,
                 form,
+                tokens: count,
             };
             let choices = random_choices(&mut random, &config, layer, count);
             let order = gpu.storage("order", 4 * order_len(&config, count) as u64);

@@ -15,10 +15,11 @@ pub struct LmHead {
 impl LmHead {
     const ROWS: usize = 64;
 
-    /// For a head `[vocab, hidden]`.
-    pub fn new(gpu: &Gpu, [vocab, hidden]: [usize; 2], eps: f32, form: Form) -> LmHead {
+    /// For x with room for `[tokens, hidden]`.
+    pub fn new(gpu: &Gpu, [tokens, hidden, vocab]: [usize; 3], eps: f32, form: Form) -> LmHead {
         let constants = [
             ("TILE", form.tile.into()),
+            ("TOKENS", tokens.into()),
             ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
             ("ROWS", Self::ROWS.into()),
             ("HIDDEN", hidden.into()),
@@ -106,7 +107,7 @@ mod tests {
                 head_row: head_row as u32,
                 head_rows: rows as u32,
             };
-            let kernel = LmHead::new(&gpu, [config.vocab_size, hidden], config.rms_norm_eps, form);
+            let kernel = LmHead::new(&gpu, [count, hidden, config.vocab_size], config.rms_norm_eps, form);
             let buffers = head.upload(&gpu);
             let bind_group = kernel.bind(
                 &gpu,

@@ -41,6 +41,8 @@ pub struct LayerShape<'a> {
     pub layout: &'a LayerLayout,
     pub kv: KvFormat,
     pub form: Form,
+    /// Tokens that the buffers of activations have room for.
+    pub tokens: usize,
 }
 
 /// What one pass works on, as the kernels read it (`shaders/shared/step.wgsl`).

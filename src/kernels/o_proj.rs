@@ -22,12 +22,14 @@ impl OProj {
             layer,
             layout,
             form,
+            tokens,
             ..
         } = *shape;
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
             ("TILE", form.tile.into()),
+            ("TOKENS", tokens.into()),
             ("ROWS", Self::ROWS.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("QUERY_HEADS", config.query_heads.into()),
@@ -120,6 +122,7 @@ mod tests {
                 layout: &data.layout,
                 kv: KvFormat::F32,
                 form,
+                tokens: count,
             };
             let heads = count * config.query_heads;
             let attended = floats(&mut random, splits * heads * 64, 1.0);

@@ -24,11 +24,13 @@ impl Qkv {
             layout,
             kv,
             form,
+            tokens,
         } = *shape;
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
             ("TILE", form.tile.into()),
+            ("TOKENS", tokens.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("QUERY_HEADS", config.query_heads.into()),
             ("KV_HEADS", config.kv_heads.into()),
@@ -171,6 +173,7 @@ mod tests {
                 layout: &data.layout,
                 kv,
                 form,
+                tokens: count,
             };
 
             let angles = rope::table(&config, position + count);

@@ -151,6 +151,7 @@ mod tests {
                 layout: &data.layout,
                 kv: KvFormat::F32,
                 form: [Form::WORKGROUP, Form::THREAD][case / 2 % 2].decoding(),
+                tokens: count,
             };
             let x = floats(&mut random, count * config.hidden_size, 2.0);
             // A permuted table, with one expert missing; then the layer's index.

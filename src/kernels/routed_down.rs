@@ -16,12 +16,14 @@ impl RoutedDown {
             layer,
             layout,
             form,
+            tokens,
             ..
         } = *shape;
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
             ("TILE", form.tile.into()),
+            ("TOKENS", tokens.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("CHOSEN", chosen(config, layer).into()),
             ("EXPERT", config.expert_size.into()),
@@ -46,8 +48,8 @@ impl RoutedDown {
 
     /// Workgroups for one tile of entries.
     pub(super) fn workgroups(shape: &LayerShape) -> u32 {
-        let hidden = shape.config.hidden_size;
-        shape.form.style.workgroups(hidden / 32, hidden / 16)
+        let blocks = shape.config.hidden_size / 32;
+        shape.form.style.workgroups(blocks, blocks)
     }
 
     pub fn bind<'a>(
@@ -128,6 +130,7 @@ mod tests {
                 layout: &data.layout,
                 kv: KvFormat::F32,
                 form: forms[case / 4],
+                tokens: count,
             };
             let activations = floats(&mut random, count * activation_width(&config, layer), 1.0);
             let choices = random_choices(&mut random, &config, layer, count);

@@ -303,6 +303,7 @@ impl Kernels {
 
 impl Tiled {
     fn new(gpu: &Gpu, config: &ModelConfig, plan: &Plan, form: Form) -> Tiled {
+        let tokens = Plan::rows(plan.chunk_tokens);
         let of_kind = |layer: LayerConfig, layout| {
             let shape = LayerShape {
                 config,
@@ -310,6 +311,7 @@ impl Tiled {
                 layout,
                 kv: plan.kv,
                 form,
+                tokens,
             };
             LayerKernels {
                 qkv: Qkv::new(gpu, &shape),
@@ -327,7 +329,12 @@ impl Tiled {
                 .iter()
                 .map(|(layer, layout)| (*layer, of_kind(*layer, layout)))
                 .collect(),
-            lm_head: LmHead::new(gpu, [config.vocab_size, config.hidden_size], config.rms_norm_eps, form),
+            lm_head: LmHead::new(
+                gpu,
+                [tokens, config.hidden_size, config.vocab_size],
+                config.rms_norm_eps,
+                form,
+            ),
         }
     }
 

@@ -55,7 +55,7 @@ async fn faster(gpu: &Gpu, used: fn(Form) -> Form) -> Result<Form> {
 /// is taken off that of four times as many, and there are enough for that to be told apart.
 async fn dispatch_ms(gpu: &Gpu, form: Form) -> Result<f64> {
     let measured = gpu.guard("a measurement", || {
-        let kernel = LmHead::new(gpu, [ROWS, COLUMNS], 1e-5, form);
+        let kernel = LmHead::new(gpu, [form.tile, COLUMNS, ROWS], 1e-5, form);
         let tile = form.tile;
         let step = gpu.upload(
             "step",
