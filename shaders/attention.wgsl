@@ -2,14 +2,14 @@
 //
 // A workgroup owns one KV head and one token, or one split of the cache; it loads each key and value once for the GROUP query heads that share them.
 // A token sees the WINDOW last positions, its own included.
-// workgroups: [KV_HEADS, count, splits]
+// workgroups: [KV_HEADS * splits, count]
 
 #import step
 #import splits
 
 @group(0) @binding(0) var<storage, read> step: Step;
 @group(0) @binding(1) var<storage, read> query: array<vec4<f32>>; // [count, QUERY_HEADS, 16]
-@group(0) @binding(2) var<storage, read> cache: array<u32>; // [positions, k|v, KV_HEADS] rows
+@group(0) @binding(2) var<storage, read> cache: array<Row>; // [positions, k|v, KV_HEADS]
 @group(0) @binding(3) var<storage, read_write> attended: array<f32>; // [splits, count, QUERY_HEADS, 64]
 @group(0) @binding(4) var<storage, read_write> softmax: array<vec2<f32>>; // [splits, count, QUERY_HEADS] largest, sum
 
@@ -25,7 +25,8 @@ fn half_pair(word: u32) -> vec2<f32> {
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let kv_head = workgroup.x;
+    let kv_head = workgroup.x % KV_HEADS;
+    let split = workgroup.x / KV_HEADS;
     let token = workgroup.y;
     let first_head = kv_head * GROUP;
     for (var i = local; i < GROUP * 16u; i += 64u) {
@@ -42,7 +43,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let length = step.position + token + 1u;
     let seen = min(length, WINDOW);
     let run = (seen + splits_of(seen) - 1u) / splits_of(seen);
-    let begin = min(length - seen + workgroup.z * run, length);
+    let begin = min(length - seen + split * run, length);
     let end = min(begin + run, length);
     for (var start = begin; start < end; start += 64u) {
         // Thread = position: its score against every query of the group.
@@ -55,10 +56,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         if (position < end) {
             let row = position * 2u * KV_HEADS + kv_head;
             for (var i = 0u; i < 16u; i++) {
-                let key = cached4(row, i);
+                let key = quad4(cache[row].quads[i]);
                 for (var g = 0u; g < GROUP; g++) {
                     dots[g] += dot(key, queries[g * 16u + i]);
                 }
+            }
+            for (var g = 0u; g < GROUP; g++) {
+                dots[g] *= row_scale(row);
             }
         }
         for (var g = 0u; g < GROUP; g++) {
@@ -80,7 +84,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         // Thread = dimension: its share of every value.
         let here = min(64u, end - start);
         for (var i = 0u; i < here; i++) {
-            let value = cached(((start + i) * 2u + 1u) * KV_HEADS + kv_head, local);
+            let row = ((start + i) * 2u + 1u) * KV_HEADS + kv_head;
+            let value = quad4(cache[row].quads[local / 4u])[local % 4u] * row_scale(row);
             for (var g = 0u; g < GROUP; g++) {
                 let share = shares[g * 64u + i];
                 total[g] += share;
@@ -89,7 +94,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
     }
     for (var g = 0u; g < GROUP; g++) {
-        let row = (workgroup.z * step.count + token) * QUERY_HEADS + first_head + g;
+        let row = (split * step.count + token) * QUERY_HEADS + first_head + g;
         attended[row * 64u + local] = sum[g] / max(total[g], 1e-30); // a split may have nothing to see
         if (local == 0u) {
             softmax[row] = vec2<f32>(maximum[g], total[g]);

@@ -13,7 +13,6 @@
 
 const LANES: u32 = 8u;
 const ATTENDED: u32 = QUERY_HEADS * 64u;
-const SHARES_KEPT: bool = false;
 
 var<private> first_token: u32;
 

@@ -1,4 +1,4 @@
-// x += attended Wo^T. A thread owns 32 rows.
+// x += attended Wo^T. A thread owns 32 rows. The splits of the cache are put together by all threads of a workgroup, once.
 // workgroups: [ceil(HIDDEN / 32 / SMALL_WORKGROUP), ceil(count / TILE)]
 
 #import step
@@ -14,14 +14,18 @@
 const ATTENDED: u32 = QUERY_HEADS * 64u;
 const WIDTH: u32 = ATTENDED;
 const MATRICES: u32 = 1u;
-const SHARES_KEPT: bool = true;
 
 var<private> first_token: u32;
 
 #import splits
 #import attended
 
+var<workgroup> joined: array<vec4<f32>, select(ATTENDED / 4u, 1u, SPLITS == 1u)>; // one token's inputs, of all splits
+
 fn input4(t: u32, i: u32) -> vec4<f32> {
+    if (SPLITS > 1u) {
+        return joined[i];
+    }
     return attended4(min(first_token + t, step.count - 1u), i);
 }
 
@@ -34,7 +38,16 @@ fn scale_word(i: u32) -> u32 {
 #import rows
 
 @compute @workgroup_size(SMALL_WORKGROUP)
-fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
+fn main(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    if (SPLITS > 1u) {
+        for (var head = 0u; head < QUERY_HEADS; head++) {
+            measure_shares(head);
+            for (var i = local; i < 16u; i += SMALL_WORKGROUP) {
+                joined[head * 16u + i] = joined4(head * 16u + i);
+            }
+        }
+        workgroupBarrier();
+    }
     let row = thread.x * ROWS;
     if (row >= HIDDEN) {
         return;

@@ -64,7 +64,7 @@ pub mod constant {
 use constant::Constant;
 
 /// What `#import name` stands for.
-const SHARED: [(&str, &str); 19] = [
+const SHARED: [(&str, &str); 22] = [
     ("attended", include_str!("../../shaders/shared/attended.wgsl")),
     ("cached16", include_str!("../../shaders/shared/cached16.wgsl")),
     ("cached32", include_str!("../../shaders/shared/cached32.wgsl")),
@@ -74,6 +74,9 @@ const SHARED: [(&str, &str); 19] = [
     ("entries", include_str!("../../shaders/shared/entries.wgsl")),
     ("group_dot", include_str!("../../shaders/shared/group_dot.wgsl")),
     ("halves", include_str!("../../shaders/shared/halves.wgsl")),
+    ("heads2", include_str!("../../shaders/shared/heads2.wgsl")),
+    ("heads3", include_str!("../../shaders/shared/heads3.wgsl")),
+    ("heads4", include_str!("../../shaders/shared/heads4.wgsl")),
     ("inverse_rms", include_str!("../../shaders/shared/inverse_rms.wgsl")),
     ("linear", include_str!("../../shaders/shared/linear.wgsl")),
     ("numbers", include_str!("../../shaders/shared/numbers.wgsl")),
@@ -106,10 +109,11 @@ fn assemble(name: &str, source: &str, constants: &[(&str, Constant)]) -> String 
         match line.strip_prefix("#import ") {
             None => wgsl += line,
             Some(import) => {
-                // Some are written for as many tokens as TILE says, or for as many bits as KV_BITS.
+                // Some are written for as many tokens as TILE says, as many bits as KV_BITS, or as many heads as HEADS.
                 let depends_on = match import {
                     "tile" => "TILE",
                     "cached" => "KV_BITS",
+                    "heads" => "HEADS",
                     _ => "",
                 };
                 let constant = constants.iter().find(|(name, _)| *name == depends_on);

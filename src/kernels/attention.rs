@@ -1,25 +1,51 @@
 //! Causal grouped-query attention over the KV cache.
 
-use super::{LayerShape, Style, dot};
+use super::{Form, LayerShape, Style, dot};
 use crate::{
     config::{LayerConfig, ModelConfig},
-    gpu::{Access, Dispatch, Gpu, Kernel},
+    gpu::{Access, Dispatch, Gpu, Kernel, constant::Constant},
 };
 
 pub struct Attention {
     kernel: Kernel,
-    /// For one token and one split.
-    workgroups: u32,
+    style: Style,
+    /// Pieces of work for one token and one split: KV heads, or as many query heads of one as a thread takes.
+    parts: usize,
     window: usize,
-    splits: usize,
+    splits: Splits,
 }
 
-/// The most splits of the cache while decoding: room for so many is made.
+/// How the positions that one token sees are shared out while decoding, so that one token keeps a device busy.
+#[derive(Clone, Copy)]
+pub(super) struct Splits {
+    /// Positions that are worth a split of their own.
+    positions: usize,
+    most: usize,
+}
+
+/// Room is made for so many.
 const MAX_SPLITS: usize = 16;
 
-/// Splits that a kernel for tiles of `tile` tokens is compiled for; many tokens keep a GPU busy without.
-pub(super) fn max_splits(tile: usize) -> usize {
-    if tile == 1 { MAX_SPLITS } else { 1 }
+impl Splits {
+    /// For kernels of this form; many tokens keep a device busy without.
+    pub(super) fn new(form: Form) -> Splits {
+        let (positions, most) = match (form.style, form.tile) {
+            (Style::Workgroup, 1) => (64, MAX_SPLITS),
+            // As many as such devices have cores, few that o_proj has to put together.
+            (Style::Thread, 1) => (16, 4),
+            _ => (64, 1),
+        };
+        Splits { positions, most }
+    }
+
+    /// As `splits_of` of shaders/shared/splits.wgsl.
+    pub(super) fn of(self, seen: usize) -> usize {
+        seen.div_ceil(self.positions).clamp(1, self.most)
+    }
+
+    pub(super) fn constants(self) -> [(&'static str, Constant); 2] {
+        [("SPLIT", self.positions.into()), ("SPLITS", self.most.into())]
+    }
 }
 
 /// Rows of `attended` and `softmax` in passes of at most `tokens` tokens: a row a token, or a row a split.
@@ -32,15 +58,27 @@ pub(super) fn window(layer: LayerConfig) -> usize {
     layer.window.unwrap_or(u32::MAX as usize)
 }
 
+/// Of the `group` query heads that share a KV head, how many a thread takes. There are vectors of 2 to 4; of 4 only where no
+/// thread has fewer: Mesa's compiler takes 15 s otherwise.
+fn heads_a_thread(group: usize) -> usize {
+    match group {
+        1..=4 => group.max(2),
+        _ => group.div_ceil(group.div_ceil(3)),
+    }
+}
+
 impl Attention {
     pub fn new(gpu: &Gpu, shape: &LayerShape) -> Attention {
         let config = shape.config;
+        let group = config.query_heads / config.kv_heads;
+        let heads = heads_a_thread(group);
+        let splits = Splits::new(shape.form);
         let constants = [
             ("QUERY_HEADS", config.query_heads.into()),
             ("KV_HEADS", config.kv_heads.into()),
-            ("GROUP", (config.query_heads / config.kv_heads).into()),
+            ("GROUP", group.into()),
+            ("HEADS", heads.into()),
             ("WINDOW", window(shape.layer).into()),
-            ("SPLITS", max_splits(shape.form.tile).into()),
             ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
             ("KV_BITS", shape.kv.bits().into()),
         ];
@@ -55,11 +93,16 @@ impl Attention {
             include_str!("../../shaders/attention.wgsl"),
             include_str!("../../shaders/thread/attention.wgsl"),
         );
+        let constants = [&constants[..], &splits.constants()].concat();
         Attention {
             kernel: Kernel::new(gpu, "attention", source, &constants, &bindings),
-            workgroups: shape.form.style.workgroups(config.kv_heads, config.query_heads),
+            style: shape.form.style,
+            parts: match shape.form.style {
+                Style::Workgroup => config.kv_heads,
+                Style::Thread => config.kv_heads * group.div_ceil(heads),
+            },
             window: window(shape.layer),
-            splits: max_splits(shape.form.tile),
+            splits,
         }
     }
 
@@ -80,14 +123,16 @@ impl Attention {
 
     /// `position`: of the first of `count` tokens.
     pub fn dispatch<'a>(&'a self, bind_group: &'a wgpu::BindGroup, position: usize, count: usize) -> Dispatch<'a> {
-        // As shaders/shared/splits.wgsl counts them.
-        let seen = (position + count).min(self.window);
-        let splits = seen.div_ceil(64).clamp(1, self.splits);
+        let parts = self.parts * self.splits(position, count);
         Dispatch {
             kernel: &self.kernel,
             bind_group,
-            workgroups: [self.workgroups, count as u32, splits as u32].into(),
+            workgroups: [self.style.workgroups(parts, parts), count as u32, 1].into(),
         }
+    }
+
+    fn splits(&self, position: usize, count: usize) -> usize {
+        self.splits.of((position + count).min(self.window))
     }
 }
 
@@ -132,23 +177,22 @@ pub fn attention(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        gpu::Workgroups,
-        kernels::{Form, KvFormat, PREFILL_TILE, testing::*},
-    };
+    use crate::kernels::{KvFormat, PREFILL_TILE, testing::*};
 
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(3);
-        for case in 0..24 {
-            let config = config(&mut random);
+        for case in 0..54 {
+            let mut config = config(&mut random);
+            config.query_heads = config.kv_heads * (1 + case / 6); // the heads in a group, 1 to 9
             let layer = LayerConfig {
                 rope: true,
                 moe: true,
-                window: [None, Some([1, 63, 64, 100, 302][random.usize(..5)])][case / 2 % 2],
+                window: [None, Some([1, 63, 64, 100, 302][random.usize(..5)])][random.usize(..2)],
             };
             let data = LayerData::new(&mut random, &config, layer);
             let kv = [KvFormat::F32, KvFormat::F16, KvFormat::I8][case % 3];
+            let form = [Form::WORKGROUP, Form::THREAD][case / 3 % 2];
             let position = [0, 1, 62, 63, 64, 300, 1100][random.usize(..7)];
             let (tile, count) = [(1, 1), (PREFILL_TILE, random.usize(1..6))][random.usize(..2)];
 
@@ -163,10 +207,7 @@ mod tests {
                 layer,
                 layout: &data.layout,
                 kv,
-                form: Form {
-                    tile,
-                    ..[Form::WORKGROUP, Form::THREAD][case / 4 % 2]
-                },
+                form: Form { tile, ..form },
                 tokens: count,
             };
             let kernel = Attention::new(&gpu, &shape);
@@ -179,12 +220,8 @@ mod tests {
                 &attended,
                 &softmax,
             );
-            let dispatch = kernel.dispatch(&bind_group, position, count);
-            let splits = match dispatch.workgroups {
-                Workgroups::Direct([_, _, splits]) => splits as usize,
-                Workgroups::Indirect(..) => unreachable!("attention is dispatched directly"),
-            };
-            run(&gpu, dispatch);
+            run(&gpu, kernel.dispatch(&bind_group, position, count));
+            let splits = kernel.splits(position, count);
 
             // The twin sees what the cache really holds.
             let cached = read_kv(&gpu, &cache, kv, cached.len() / 64);

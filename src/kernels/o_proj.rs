@@ -2,7 +2,7 @@
 
 use super::{
     LayerShape, Matrix, Style,
-    attention::{max_splits, window},
+    attention::{Splits, window},
     tiles,
 };
 use crate::gpu::{Access, Dispatch, Gpu, Kernel};
@@ -33,7 +33,6 @@ impl OProj {
             ("ROWS", Self::ROWS.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("QUERY_HEADS", config.query_heads.into()),
-            ("SPLITS", max_splits(form.tile).into()),
             ("WINDOW", window(layer).into()),
             ("WO", layout.at("self_attn.o_proj.qweight", 16).into()),
             ("WO_SCALE", layout.at("self_attn.o_proj.weight_scale", 2).into()),
@@ -50,6 +49,7 @@ impl OProj {
             include_str!("../../shaders/o_proj.wgsl"),
             include_str!("../../shaders/thread/o_proj.wgsl"),
         );
+        let constants = [&constants[..], &Splits::new(form).constants()].concat();
         let blocks = config.hidden_size / Self::ROWS;
         OProj {
             kernel: Kernel::new(gpu, "o_proj", source, &constants, &bindings),
@@ -112,10 +112,7 @@ mod tests {
             let data = LayerData::new(&mut random, &config, layer);
             let count = if form.tile == 1 { 1 } else { random.usize(1..10) };
             let position = [0, 5, 70, 2000][random.usize(..4)];
-            let splits = (position + count)
-                .min(window(layer))
-                .div_ceil(64)
-                .min(max_splits(form.tile));
+            let splits = Splits::new(form).of((position + count).min(window(layer)));
             let shape = LayerShape {
                 config: &config,
                 layer,
