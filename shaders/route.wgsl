@@ -1,6 +1,7 @@
 // h = rmsnorm(x) * norm; s = sigmoid(W_router h) in f32; chosen = top-k of (s + bias), ties to the lower index;
 // weight = s[chosen] / (sum(s[chosen]) + 1e-20) * SCALING. Each expert is looked up in the page table: what follows
 // reads slots, not experts. A dense layer (EXPERTS == 0) only needs h.
+//
 // A workgroup owns a token; LANES threads share an expert's dot product.
 // workgroups: [count]
 
@@ -17,13 +18,15 @@
 @group(0) @binding(6) var<storage, read_write> choices: array<Choice>; // [count, CHOSEN]
 @group(0) @binding(7) var<storage, read_write> fault: array<u32>; // 0, or 1 + layer * EXPERTS + expert, of any missing one
 
-const TILE: u32 = 1u;
+const LANES: u32 = 4u;
 
 #import rms
 
 var<workgroup> dots: array<f32, THREADS>;
 var<workgroup> scores: array<f32, max(EXPERTS, 1u)>; // s
 var<workgroup> biased: array<f32, max(EXPERTS, 1u)>; // s + bias
+
+#import choose
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -51,41 +54,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
             for (var lane = 1u; lane < LANES; lane++) {
                 logit += dots[local + lane];
             }
-            let score = 1.0 / (1.0 + exp(min(-logit, 80.0)));
-            let bias = bitcast<f32>(half_of(words[BIAS + expert / 2u], expert % 2u) << 16u); // BF16
-            scores[expert] = score;
-            biased[expert] = score + bias;
+            keep_score(0u, expert, logit);
         }
         workgroupBarrier();
     }
 
     if (local == 0u && EXPERTS > 0u) {
-        var chosen: array<u32, max(CHOSEN, 1u)>;
-        var sum = 0.0;
-        for (var k = 0u; k < CHOSEN; k++) {
-            var best = 0u;
-            var best_score = -1e30;
-            for (var expert = 0u; expert < EXPERTS; expert++) {
-                if (biased[expert] > best_score) {
-                    best = expert;
-                    best_score = biased[expert];
-                }
-            }
-            chosen[k] = best;
-            choices[token * CHOSEN + k].score = best_score;
-            biased[best] = -2e30;
-            sum += scores[best];
-        }
-        for (var k = 0u; k < CHOSEN; k++) {
-            let expert = chosen[k];
-            let slot = page_table[expert];
-            if (slot == EMPTY) {
-                fault[0] = 1u + page_table[EXPERTS] * EXPERTS + expert;
-            }
-            let share = select(scores[expert], scores[expert] / (sum + 1e-20), NORM_TOPK);
-            choices[token * CHOSEN + k].expert = expert;
-            choices[token * CHOSEN + k].slot = slot;
-            choices[token * CHOSEN + k].weight = share * SCALING;
-        }
+        choose(token, 0u);
     }
 }

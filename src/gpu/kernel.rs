@@ -64,12 +64,13 @@ pub mod constant {
 use constant::Constant;
 
 /// What `#import name` stands for.
-const SHARED: [(&str, &str); 22] = [
+const SHARED: [(&str, &str); 23] = [
     ("attended", include_str!("../../shaders/shared/attended.wgsl")),
     ("cached16", include_str!("../../shaders/shared/cached16.wgsl")),
     ("cached32", include_str!("../../shaders/shared/cached32.wgsl")),
     ("cached8", include_str!("../../shaders/shared/cached8.wgsl")),
     ("choice", include_str!("../../shaders/shared/choice.wgsl")),
+    ("choose", include_str!("../../shaders/shared/choose.wgsl")),
     ("columns", include_str!("../../shaders/shared/columns.wgsl")),
     ("entries", include_str!("../../shaders/shared/entries.wgsl")),
     ("group_dot", include_str!("../../shaders/shared/group_dot.wgsl")),

@@ -1,12 +1,16 @@
 //! RMSNorm, the FP32 router, and the choice of experts.
 
-use super::{Choice, LayerShape, LayerTensors, Style, dot, matrix::rms_norm};
+use super::{Choice, LayerShape, LayerTensors, PREFILL_TILE, Style, dot, matrix::rms_norm, tiles};
 use crate::{
     config::ModelConfig,
     gpu::{Access, Dispatch, Gpu, Kernel},
 };
 
-pub struct Route(Kernel);
+pub struct Route {
+    kernel: Kernel,
+    /// Tokens a workgroup.
+    tile: usize,
+}
 
 impl Route {
     pub fn new(gpu: &Gpu, shape: &LayerShape) -> Route {
@@ -22,14 +26,18 @@ impl Route {
         } else {
             (0, 0)
         };
-        // Threads that work alone should have much to do, and few to wait for.
-        let (threads, lanes) = match form.style {
-            Style::Workgroup => (256_usize, 4_usize),
-            Style::Thread => (64, 1),
+        let (tile, threads) = match form.style {
+            Style::Workgroup => (1, 256),
+            // For four experts each.
+            Style::Thread => (
+                form.tile.min(PREFILL_TILE),
+                experts.div_ceil(4).next_multiple_of(4).clamp(16, 64),
+            ),
         };
         let constants = [
+            ("LAYER_WORDS", layout.words().into()),
+            ("TILE", tile.into()),
             ("THREADS", threads.into()),
-            ("LANES", lanes.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("EXPERTS", experts.into()),
             ("CHOSEN", chosen.into()),
@@ -50,13 +58,14 @@ impl Route {
             Access::ReadWrite,
             Access::ReadWrite,
         ];
-        Route(Kernel::new(
-            gpu,
-            "route",
+        let source = form.style.source(
             include_str!("../../shaders/route.wgsl"),
-            &constants,
-            &bindings,
-        ))
+            include_str!("../../shaders/thread/route.wgsl"),
+        );
+        Route {
+            kernel: Kernel::new(gpu, "route", source, &constants, &bindings),
+            tile,
+        }
     }
 
     /// `page_table`: `[experts]` slots, then the layer's index; `choices` `[count, chosen]`; `fault`: one word.
@@ -73,15 +82,15 @@ impl Route {
         fault: &wgpu::Buffer,
     ) -> wgpu::BindGroup {
         let [step, layer, x, h, fault] = [step, layer, x, h, fault].map(wgpu::Buffer::as_entire_binding);
-        self.0
+        self.kernel
             .bind(gpu, &[step, layer.clone(), layer, x, page_table, h, choices, fault])
     }
 
     pub fn dispatch<'a>(&'a self, bind_group: &'a wgpu::BindGroup, count: usize) -> Dispatch<'a> {
         Dispatch {
-            kernel: &self.0,
+            kernel: &self.kernel,
             bind_group,
-            workgroups: [count as u32, 1, 1].into(),
+            workgroups: [tiles(count, self.tile), 1, 1].into(),
         }
     }
 }
@@ -130,13 +139,15 @@ mod tests {
     use super::*;
     use crate::{
         config::LayerConfig,
-        kernels::{EMPTY_SLOT, Form, KvFormat, testing::*},
+        kernels::{EMPTY_SLOT, KvFormat, testing::*},
     };
 
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(5);
-        for case in 0..12 {
+        let forms = forms(&gpu);
+        for case in 0..6 * forms.len() {
+            let form = forms[case / 6];
             let config = config(&mut random);
             let layer = LayerConfig {
                 rope: true,
@@ -144,13 +155,13 @@ mod tests {
                 window: None,
             };
             let data = LayerData::new(&mut random, &config, layer);
-            let count = random.usize(1..10);
+            let count = if form.tile == 1 { 1 } else { random.usize(1..10) };
             let shape = LayerShape {
                 config: &config,
                 layer,
                 layout: &data.layout,
                 kv: KvFormat::F32,
-                form: [Form::WORKGROUP, Form::THREAD][case / 2 % 2].decoding(),
+                form,
                 tokens: count,
             };
             let x = floats(&mut random, count * config.hidden_size, 2.0);
