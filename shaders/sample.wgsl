@@ -20,7 +20,7 @@ struct Sampling {
 }
 
 @group(0) @binding(0) var<storage, read_write> step: Step;
-@group(0) @binding(1) var<storage, read> logits: array<f32>; // [VOCAB]
+@group(0) @binding(1) var<storage, read> logits: array<f32, VOCAB>;
 @group(0) @binding(2) var<storage, read> sampling: Sampling;
 @group(0) @binding(3) var<storage, read> fault: array<u32>;
 @group(0) @binding(4) var<storage, read_write> tokens: array<u32>; // [0]: the next pass's token

@@ -5,7 +5,7 @@
 //   weights: array<vec4<u32>, ...>  the buffer that the matrices are in, by groups of 32 weights
 //   scale_word(i)                   word i of the buffer that their scales are in
 //   WIDTH                           inputs of a row
-//   ROWS                            rows a thread has, at most, of one matrix
+//   ROWS                            rows a thread has of one matrix
 //   MATRICES                        1, or 2 with the same inputs: their rows one behind the other in sums
 //   input4(token_in_tile, i) ->     inputs 4i .. 4i+3 of a token (already normalised, if need be)
 
@@ -22,8 +22,8 @@ fn second_inputs(i: u32) -> Inputs {
     return inputs(i);
 }
 
-// `row`: the first of `count` rows; `weight`: the matrices' first groups; `scale`: their first scales, counted in halves.
-fn sum_rows(row: u32, count: u32, weight: array<u32, MATRICES>, scale: array<u32, MATRICES>) {
+// `row`: the first of ROWS rows, past a matrix's last one of no meaning; `weight`: the matrices' first groups; `scale`: their first scales, counted in halves.
+fn sum_rows(row: u32, weight: array<u32, MATRICES>, scale: array<u32, MATRICES>) {
     for (var r = 0u; r < MATRICES * ROWS; r++) {
         sums[r] = Sums();
     }
@@ -70,18 +70,21 @@ fn sum_rows(row: u32, count: u32, weight: array<u32, MATRICES>, scale: array<u32
         for (var matrix = 0u; matrix < MATRICES; matrix++) {
             var at = weight[matrix] + row * GROUPS + group;
             var scale_at = scale[matrix] + row * GROUPS + group;
-            for (var r = matrix * ROWS; r < matrix * ROWS + count; r++) {
+            var scale_word_at = scale_at / 2u;
+            // As many rounds for all: a loop whose end is a constant is spared the browser's guard against endless ones.
+            for (var r = 0u; r < ROWS; r++) {
                 var scales: vec2<f32>;
                 if (PAIRED) {
-                    scales = both_halves(scale_word(scale_at / 2u));
+                    scales = both_halves(scale_word(scale_word_at));
                 } else {
                     scales = vec2<f32>(half_at(scale_at), half_at(scale_at + 1u));
                 }
                 let dots = bias + group_dot(weights[at], x0, x1, x2, x3, x4, x5, x6, x7);
                 let dots2 = bias2 + group_dot(weights[at + 1u], x8, x9, x10, x11, x12, x13, x14, x15);
-                sums[r] += dots * scales.x + dots2 * scales.y;
+                sums[matrix * ROWS + r] += dots * scales.x + dots2 * scales.y;
                 at += GROUPS;
                 scale_at += GROUPS;
+                scale_word_at += GROUPS / 2u;
             }
         }
     }

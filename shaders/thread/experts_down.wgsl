@@ -66,7 +66,7 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
         input_rows[t] = (min(first_token + t, step.count - 1u) * ACTIVATIONS + CHOSEN * EXPERT) / 4u;
     }
     factor = 1.0;
-    sum_rows(block * 32u, 32u, array(SHARED_DOWN), array(SHARED_DOWN_SCALE));
+    sum_rows(block * 32u, array(SHARED_DOWN), array(SHARED_DOWN_SCALE));
 
     for (var t = 0u; t < TILE && first_token + t < step.count; t++) {
         let token = first_token + t;

@@ -45,7 +45,7 @@ fn shared_block(block: u32, tile: u32) {
     for (var t = 0u; t < TILE; t++) {
         tokens[t] = min(tile * TILE + t, step.count - 1u);
     }
-    sum_rows(block * 32u, 32u, array(SHARED_GATE, SHARED_UP), array(SHARED_GATE_SCALE, SHARED_UP_SCALE));
+    sum_rows(block * 32u, array(SHARED_GATE, SHARED_UP), array(SHARED_GATE_SCALE, SHARED_UP_SCALE));
     for (var t = 0u; t < TILE && tile * TILE + t < step.count; t++) {
         for (var i = 0u; i < 8u; i++) {
             var values: vec4<f32>;

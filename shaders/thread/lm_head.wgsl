@@ -40,11 +40,10 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
     for (var t = 0u; t < TILE; t++) {
         input_rows[t] = min(step.head_row + head_row + t, step.count - 1u) * (HIDDEN / 4u);
     }
-    let rows = min(ROWS, VOCAB - row);
-    sum_rows(row, rows, array(0u), array(0u));
+    sum_rows(row, array(0u), array(0u));
     for (var t = 0u; t < TILE && head_row + t < step.head_rows; t++) {
         let factor = inverse_rms(t);
-        for (var r = 0u; r < rows; r++) {
+        for (var r = 0u; r < ROWS && row + r < VOCAB; r++) {
             logits[(head_row + t) * VOCAB + row + r] = factor * of_token(sums[r], t);
         }
     }

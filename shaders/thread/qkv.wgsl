@@ -59,7 +59,7 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
         scale = WK_SCALE;
         matrix_row -= QUERY_HEADS * 64u;
     }
-    sum_rows(matrix_row, 64u, array(weight), array(scale));
+    sum_rows(matrix_row, array(weight), array(scale));
 
     for (var t = 0u; t < TILE; t++) {
         let token = first_token + t;

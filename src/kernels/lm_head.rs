@@ -13,15 +13,20 @@ pub struct LmHead {
 }
 
 impl LmHead {
-    const ROWS: usize = 64;
+    /// Rows of a workgroup, and of a thread that works alone: it pays for its inputs once a block.
+    const ROWS: [usize; 2] = [64, 128];
 
     /// For x with room for `[tokens, hidden]`.
     pub fn new(gpu: &Gpu, [tokens, hidden, vocab]: [usize; 3], eps: f32, form: Form) -> LmHead {
+        let rows = match form.style {
+            Style::Workgroup => Self::ROWS[0],
+            Style::Thread => Self::ROWS[1],
+        };
         let constants = [
             ("TILE", form.tile.into()),
             ("TOKENS", tokens.into()),
             ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
-            ("ROWS", Self::ROWS.into()),
+            ("ROWS", rows.into()),
             ("HIDDEN", hidden.into()),
             ("VOCAB", vocab.into()),
             ("EPS", eps.into()),
@@ -38,7 +43,7 @@ impl LmHead {
             include_str!("../../shaders/lm_head.wgsl"),
             include_str!("../../shaders/thread/lm_head.wgsl"),
         );
-        let blocks = vocab.div_ceil(Self::ROWS);
+        let blocks = vocab.div_ceil(rows);
         LmHead {
             kernel: Kernel::new(gpu, "lm_head", source, &constants, &bindings),
             workgroups: form.style.workgroups(blocks, blocks),
