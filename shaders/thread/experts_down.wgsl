@@ -22,12 +22,14 @@ const ROWS: u32 = 32u;
 const MATRICES: u32 = 1u;
 const INPUTS: u32 = EXPERT;
 const OUTPUT_GROUPS: u32 = HIDDEN / 32u;
+const OWN: u32 = 1u;
 
 var<private> input_rows: array<u32, TILE>; // where the activations begin that are read
-var<private> factor: f32; // what they are multiplied by
+var<private> block: u32;
+var<private> routed_outputs: array<vec4<f32>, 8>;
 
 fn input4(t: u32, i: u32) -> vec4<f32> {
-    return activation[input_rows[t] + i] * factor;
+    return activation[input_rows[t] + i];
 }
 fn scale_word(i: u32) -> u32 {
     return words[i];
@@ -38,34 +40,38 @@ fn scale_word(i: u32) -> u32 {
 #import rows
 #import columns
 
+fn own_group(n: u32) -> u32 {
+    return block;
+}
+
 // The chosen experts' part of the thread's 32 outputs, for one token.
-fn routed_columns(token: u32, block: u32) {
+fn sum_routed(token: u32) {
     for (var k = 0u; k < CHOSEN; k++) {
         let choice = choices[token * CHOSEN + k];
         if (choice.slot != EMPTY) {
             input_rows[0] = (token * ACTIVATIONS + k * EXPERT) / 4u;
-            factor = choice.weight;
-            let group = choice.slot * EXPERT * OUTPUT_GROUPS + block;
-            add_columns(DOWN + group, DOWN_SCALE + group);
+            let row = choice.slot * EXPERT * OUTPUT_GROUPS;
+            sum_columns(DOWN + row, DOWN_SCALE + row);
+            for (var i = 0u; i < 8u; i++) {
+                routed_outputs[i] += choice.weight * columns_of_token(0u, i, 0u);
+            }
         }
     }
 }
 
 @compute @workgroup_size(SMALL_WORKGROUP)
 fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
-    let block = thread.x;
+    block = thread.x;
     if (block >= HIDDEN / 32u) {
         return;
     }
     let first_token = thread.y * TILE;
     if (TILE == 1u) {
-        clear_columns();
-        routed_columns(first_token, block);
+        sum_routed(first_token);
     }
     for (var t = 0u; t < TILE; t++) {
         input_rows[t] = (min(first_token + t, step.count - 1u) * ACTIVATIONS + CHOSEN * EXPERT) / 4u;
     }
-    factor = 1.0;
     sum_rows(block * 32u, array(SHARED_DOWN), array(SHARED_DOWN_SCALE));
 
     for (var t = 0u; t < TILE && first_token + t < step.count; t++) {
@@ -77,7 +83,7 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
                 sum[j] += of_token(sums[4u * i + j], t);
             }
             if (TILE == 1u) {
-                sum += columns_of_token(i, t);
+                sum += routed_outputs[i];
             } else {
                 for (var k = 0u; k < CHOSEN; k++) {
                     let choice = choices[token * CHOSEN + k];

@@ -24,15 +24,20 @@ const INPUTS: u32 = HIDDEN;
 const ROWS: u32 = 32u; // of the shared expert, of gate and of up
 const MATRICES: u32 = 2u;
 const OUTPUT_GROUPS: u32 = EXPERT / 16u; // of a routed expert: gate's, then up's
+const OWN: u32 = 2u; // one of gate's, and up's beside it
 
 var<private> tokens: array<u32, TILE>; // whose h are the inputs
-var<private> gates: array<vec4<f32>, 8u * TILE>; // silu(gate h) of the thread's 32 activations of a routed expert
+var<private> own: u32; // the thread's group, of gate's
 
 fn input4(t: u32, i: u32) -> vec4<f32> {
     return h[tokens[t] * (HIDDEN / 4u) + i];
 }
 fn scale_word(i: u32) -> u32 {
     return words[i];
+}
+
+fn own_group(n: u32) -> u32 {
+    return own + n * (OUTPUT_GROUPS / 2u);
 }
 
 #import tile
@@ -65,26 +70,19 @@ fn routed_block(block: u32, tile: u32) {
     for (var t = 0u; t < TILE; t++) {
         tokens[t] = entry_or_first(tile, t) / max(CHOSEN, 1u);
     }
-    let group = slot * HIDDEN * OUTPUT_GROUPS + block;
-    for (var up = 0u; up < 2u; up++) { // a loop, so that it is compiled once
-        let at = group + up * (OUTPUT_GROUPS / 2u);
-        clear_columns();
-        add_columns(GATE_UP + at, GATE_UP_SCALE + at);
-        for (var t = 0u; t < TILE; t++) {
-            let at = entry(tile, t);
-            if (at == EMPTY) {
-                break;
-            }
-            let k = at % max(CHOSEN, 1u);
-            for (var i = 0u; i < 8u; i++) {
-                let value = columns_of_token(i, t);
-                if (up == 0u) {
-                    gates[t * 8u + i] = vec4<f32>(silu(value.x), silu(value.y), silu(value.z), silu(value.w));
-                } else {
-                    let first_activation = (tokens[t] * ACTIVATIONS + k * EXPERT + block * 32u) / 4u + i;
-                    activation[first_activation] = gates[t * 8u + i] * value;
-                }
-            }
+    own = block;
+    let row = slot * HIDDEN * OUTPUT_GROUPS;
+    sum_columns(GATE_UP + row, GATE_UP_SCALE + row);
+    for (var t = 0u; t < TILE; t++) {
+        let at = entry(tile, t);
+        if (at == EMPTY) {
+            break;
+        }
+        let token_row = tokens[t] * ACTIVATIONS + at % max(CHOSEN, 1u) * EXPERT;
+        for (var i = 0u; i < 8u; i++) {
+            let gate = columns_of_token(0u, i, t);
+            activation[token_row / 4u + block * 8u + i] =
+                vec4<f32>(silu(gate.x), silu(gate.y), silu(gate.z), silu(gate.w)) * columns_of_token(1u, i, t);
         }
     }
 }

@@ -15,7 +15,9 @@
 const ACTIVATIONS: u32 = CHOSEN * EXPERT + SHARED;
 const INPUTS: u32 = EXPERT;
 const OUTPUT_GROUPS: u32 = HIDDEN / 32u;
+const OWN: u32 = 1u;
 
+var<private> own: u32; // the thread's group of outputs
 var<private> rows: array<u32, TILE>; // where an entry's activations begin
 
 fn input4(t: u32, i: u32) -> vec4<f32> {
@@ -25,6 +27,9 @@ fn input4(t: u32, i: u32) -> vec4<f32> {
 fn scale_word(i: u32) -> u32 {
     return words[i];
 }
+fn own_group(n: u32) -> u32 {
+    return own;
+}
 
 #import tile
 #import columns
@@ -32,26 +37,25 @@ fn scale_word(i: u32) -> u32 {
 
 @compute @workgroup_size(SMALL_WORKGROUP)
 fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
-    let block = thread.x;
+    own = thread.x;
     let tile = thread.y;
     let slot = slot_of(tile);
-    if (block >= OUTPUT_GROUPS || slot == EMPTY) {
+    if (own >= OUTPUT_GROUPS || slot == EMPTY) {
         return;
     }
     for (var t = 0u; t < TILE; t++) {
         let at = entry_or_first(tile, t);
         rows[t] = (at / CHOSEN * ACTIVATIONS + at % CHOSEN * EXPERT) / 4u;
     }
-    let group = slot * EXPERT * OUTPUT_GROUPS + block;
-    clear_columns();
-    add_columns(DOWN + group, DOWN_SCALE + group);
+    let row = slot * EXPERT * OUTPUT_GROUPS;
+    sum_columns(DOWN + row, DOWN_SCALE + row);
     for (var t = 0u; t < TILE; t++) {
         let at = entry(tile, t);
         if (at == EMPTY) {
             break;
         }
         for (var i = 0u; i < 8u; i++) {
-            routed[(at * HIDDEN + block * 32u) / 4u + i] = columns_of_token(i, t);
+            routed[at * (HIDDEN / 4u) + own * 8u + i] = columns_of_token(0u, i, t);
         }
     }
 }
