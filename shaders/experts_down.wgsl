@@ -1,8 +1,7 @@
 // x += sum_k weight_k * down_k(activation_k) + shared_down(activation_shared)
 //
 // A workgroup owns 32 outputs for a tile of tokens. With one token it computes the chosen experts' part itself; in prefill
-// routed_down.wgsl has. Routed matrices are [slot, EXPERT in, HIDDEN out]: 4 words of a row times SPLITS threads down the
-// chosen experts' inputs.
+// routed_down.wgsl has. Routed matrices are [slot, EXPERT in, HIDDEN out].
 // workgroups: [HIDDEN / 32, ceil(count / TILE)]
 
 #import step
@@ -17,9 +16,11 @@
 @group(0) @binding(5) var<storage, read> choices: array<Choice>; // [count, CHOSEN]
 @group(0) @binding(6) var<storage, read_write> x: array<f32>; // [count, HIDDEN]
 
-const ROWS: u32 = 32u;
-const LANES: u32 = 8u;
-const SPLITS: u32 = 64u;
+const LANES: u32 = 8u; // threads a row of the shared expert: 32 make 256
+const WORDS: u32 = 4u; // of a routed row
+const STACK: u32 = DOWN;
+const STACK_SCALE: u32 = DOWN_SCALE;
+const STACK_GROUPS: u32 = HIDDEN / 32u;
 const WIDTH: u32 = CHOSEN * EXPERT + SHARED;
 
 var<private> first_token: u32;
@@ -28,41 +29,30 @@ fn input4(t: u32, i: u32) -> vec4<f32> {
     return activation[(min(first_token + t, step.count - 1u) * WIDTH + CHOSEN * EXPERT) / 4u + i];
 }
 
+// The chosen experts' inputs, one expert behind the other: those of one that is not on the GPU count as 0.
+fn routed_input4(t: u32, i: u32) -> vec4<f32> {
+    let choice = choices[first_token * CHOSEN + 4u * i / max(EXPERT, 1u)];
+    return select(choice.weight, 0.0, choice.slot == EMPTY) * activation[first_token * WIDTH / 4u + i];
+}
+fn routed_row(i: u32) -> u32 {
+    let slot = choices[first_token * CHOSEN + i / max(EXPERT, 1u)].slot;
+    return select(slot, 0u, slot == EMPTY) * EXPERT + i % max(EXPERT, 1u);
+}
+
+#import staged
 #import linear
+#import routed
 
-var<workgroup> outputs: array<vec4<f32>, 32>; // [32] of the tile's tokens: the shared expert's part
+var<workgroup> of_routed: array<vec4<f32>, 8>; // the one token's 32 outputs, their chosen experts' part
 
-// Adds the chosen experts' part to the outputs of the one token.
-fn add_routed(group: u32, local: u32) {
-    var low = vec4<f32>();
-    var high = vec4<f32>();
-    for (var k = 0u; k < CHOSEN; k++) {
-        let choice = choices[first_token * CHOSEN + k];
-        if (choice.slot == EMPTY) {
-            continue;
-        }
-        for (var i = local / 4u; i < EXPERT; i += SPLITS) {
-            let at = (choice.slot * EXPERT + i) * (HIDDEN / 32u) + group;
-            let scale = f16_to_f32(half_of(words[(DOWN_SCALE + at) >> 1u], (DOWN_SCALE + at) & 1u));
-            let input = choice.weight * scale * activation[(first_token * WIDTH + k * EXPERT + i) / 4u][i % 4u];
-            let packed = words[(DOWN + at) * 4u + local % 4u];
-            low += input * int4_low(packed);
-            high += input * int4_high(packed);
-        }
-    }
-    // scratch: [SPLITS, 4 words] of 4 outputs; the low four outputs of every word, then the high four.
+fn store_routed(group: u32, local: u32) {
+    var sum = Outer();
+    add_routed(&sum, local, vec2<u32>(group), CHOSEN * EXPERT);
+    let outputs = outer_of_token(&sum, 0u);
     for (var half = 0u; half < 2u; half++) {
-        workgroupBarrier();
-        scratch[local] = select(low, high, half == 1u);
-        workgroupBarrier();
+        share(local, WORDS, select(outputs[0], outputs[1], half == 1u));
         if (local < 4u) {
-            var sum = vec4<f32>();
-            for (var split = 0u; split < SPLITS; split++) {
-                sum += scratch[split * 4u + local];
-            }
-            for (var i = 0u; i < 4u; i++) {
-                outputs[local * 8u + half * 4u + i].x += sum[i];
-            }
+            of_routed[2u * local + half] = shared_sum(local, WORDS);
         }
     }
 }
@@ -71,22 +61,26 @@ fn add_routed(group: u32, local: u32) {
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     first_token = workgroup.y * TILE;
     let group = workgroup.x;
+    if (TILE == 1u && CHOSEN > 0u) {
+        store_routed(group, local);
+    }
     let row = group * 32u + local / LANES;
     let sums = linear(local, SHARED_DOWN + row * (SHARED / 32u), SHARED_DOWN_SCALE + row * (SHARED / 32u), SHARED);
+    workgroupBarrier();
     if (local % LANES == 0u) {
-        outputs[local / LANES] = sums;
-    }
-    if (TILE == 1u) {
-        workgroupBarrier();
-        add_routed(group, local);
+        put(local / LANES, sums);
     }
     workgroupBarrier();
 
     // One thread an output of a token.
-    let token = first_token + local / 32u;
+    let t = local / 32u;
+    let token = first_token + t;
     let i = local % 32u;
-    if (local / 32u < TILE && token < step.count) {
-        var sum = outputs[i][local / 32u];
+    if (t < TILE && token < step.count) {
+        var sum = of_token(got(i), t);
+        if (TILE == 1u && CHOSEN > 0u) {
+            sum += of_routed[i / 4u][i % 4u];
+        }
         if (TILE > 1u) {
             for (var k = 0u; k < CHOSEN; k++) {
                 let choice = choices[token * CHOSEN + k];

@@ -1,8 +1,7 @@
 // activation = silu(gate h) * up h, for the CHOSEN experts of each token and for the shared expert beside them.
 //
 // A workgroup owns 32 activations: of the shared expert for a tile of tokens, or of a routed expert for a tile of entries that
-// chose it. Routed matrices are [slot, HIDDEN in, 2 * EXPERT out]: 8 words of a row (4 of gate, 4 of up) times SPLITS
-// threads down the inputs.
+// chose it. Routed matrices are [slot, HIDDEN in, 2 * EXPERT out]: of a row 4 words are of gate, 4 of up.
 // workgroups: [(SHARED + EXPERT) / 32, tiles of entries]; with one token a tile [..., count], where the CHOSEN experts'
 // blocks lie side by side
 
@@ -18,20 +17,31 @@
 @group(0) @binding(5) var<storage, read> choices: array<Choice>; // [count, CHOSEN]
 @group(0) @binding(6) var<storage, read_write> activation: array<f32>; // [count, CHOSEN * EXPERT + SHARED]
 
-const ROWS: u32 = 64u; // of the shared expert: 32 of gate, 32 of up
-const LANES: u32 = 4u;
-const SPLITS: u32 = 32u;
+const LANES: u32 = 4u; // threads a row of the shared expert: 32 of gate and 32 of up make 256
+const WORDS: u32 = 8u; // of a routed row
+const STACK: u32 = GATE_UP;
+const STACK_SCALE: u32 = GATE_UP_SCALE;
+const STACK_GROUPS: u32 = EXPERT / 16u;
 const WIDTH: u32 = CHOSEN * EXPERT + SHARED;
 const SHARED_BLOCKS: u32 = SHARED / 32u;
 
 var<private> tokens: array<u32, TILE>; // whose h are the inputs
+var<private> slot: u32;
 
 fn input4(t: u32, i: u32) -> vec4<f32> {
     return h[tokens[t] * (HIDDEN / 4u) + i];
 }
 
+fn routed_input4(t: u32, i: u32) -> vec4<f32> {
+    return input4(t, i);
+}
+fn routed_row(i: u32) -> u32 {
+    return slot * HIDDEN + i;
+}
+
+#import staged
 #import linear
-#import tile
+#import routed
 #import entries
 
 fn shared_block(block: u32, tile: u32, local: u32) {
@@ -47,58 +57,38 @@ fn shared_block(block: u32, tile: u32, local: u32) {
     let sums = linear(local, weight, scale, HIDDEN);
     workgroupBarrier();
     if (local % LANES == 0u) {
-        scratch[row] = sums;
+        put(row, sums);
     }
     workgroupBarrier();
     let t = local / 32u;
     let i = local % 32u;
     if (t < TILE && tile * TILE + t < step.count) {
-        activation[(tile * TILE + t) * WIDTH + CHOSEN * EXPERT + block * 32u + i] = silu(scratch[i][t]) * scratch[i + 32u][t];
+        activation[(tile * TILE + t) * WIDTH + CHOSEN * EXPERT + block * 32u + i] =
+            silu(of_token(got(i), t)) * of_token(got(i + 32u), t);
     }
 }
 
 fn routed_block(block: u32, tile: u32, local: u32) {
-    let slot = slot_of(tile);
-    if (slot == EMPTY) {
+    let found = slot_of(tile);
+    if (found == EMPTY) {
         return; // the whole workgroup
     }
+    slot = found;
     for (var t = 0u; t < TILE; t++) {
         tokens[t] = entry_or_first(tile, t) / max(CHOSEN, 1u);
     }
-    let word = local % 8u;
-    let group = block + select(0u, EXPERT / 32u, word >= 4u); // of the row's 2 * EXPERT / 32
-    let groups = EXPERT / 16u;
-    var low = Outer();
-    var high = Outer();
-    for (var i = local / 8u; i < HIDDEN / 4u; i += SPLITS) {
-        let x = inputs(i);
-        for (var j = 0u; j < 4u; j++) {
-            let at = (slot * HIDDEN + 4u * i + j) * groups + group;
-            let value = x[j] * f16_to_f32(half_of(words[(GATE_UP_SCALE + at) >> 1u], (GATE_UP_SCALE + at) & 1u));
-            let packed = words[(GATE_UP + at) * 4u + word % 4u];
-            low += outer(int4_low(packed), value);
-            high += outer(int4_high(packed), value);
-        }
-    }
-    // scratch: [SPLITS, 8 words] of 4 outputs of one token; the low four outputs of every word, then the high four.
+    var sum = Outer();
+    add_routed(&sum, local, vec2<u32>(block, block + EXPERT / 32u), HIDDEN);
+    // The low four outputs of every word, then the high four, of one token after the other.
     for (var part = 0u; part < 2u * TILE; part++) {
         let t = part / 2u;
         let half = part % 2u;
-        workgroupBarrier();
-        if (half == 0u) {
-            scratch[local] = outer_of_token(low, t);
-        } else {
-            scratch[local] = outer_of_token(high, t);
-        }
-        workgroupBarrier();
+        let outputs = outer_of_token(&sum, t);
+        share(local, WORDS, select(outputs[0], outputs[1], half == 1u));
         let at = entry(tile, t);
         if (local < 4u && at != EMPTY) {
-            var gate = vec4<f32>();
-            var up = vec4<f32>();
-            for (var split = 0u; split < SPLITS; split++) {
-                gate += scratch[split * 8u + local];
-                up += scratch[split * 8u + 4u + local];
-            }
+            let gate = shared_sum(local, WORDS);
+            let up = shared_sum(local + 4u, WORDS);
             let k = at % max(CHOSEN, 1u);
             let i = tokens[t] * WIDTH + k * EXPERT + block * 32u + local * 8u + half * 4u;
             activation[i] = silu(gate.x) * up.x;

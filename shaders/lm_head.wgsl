@@ -12,7 +12,6 @@
 @group(0) @binding(5) var<storage, read_write> logits: array<f32>; // [head_rows, VOCAB]
 
 const LANES: u32 = 4u;
-const THREADS: u32 = 256u;
 
 var<private> first_token: u32;
 
@@ -20,8 +19,9 @@ fn input4(t: u32, i: u32) -> vec4<f32> {
     return x[min(first_token + t, step.count - 1u) * (HIDDEN / 4u) + i] * inverse_rms[t] * bf16x4(norm[i]);
 }
 
+#import staged
 #import linear
-#import rms
+#import tile_rms
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -35,7 +35,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         for (var t = 0u; t < TILE; t++) {
             let head_row = workgroup.y * TILE + t;
             if (head_row < step.head_rows) {
-                logits[head_row * VOCAB + row] = sums[t];
+                logits[head_row * VOCAB + row] = of_token(sums, t);
             }
         }
     }

@@ -23,6 +23,7 @@ fn input4(t: u32, i: u32) -> vec4<f32> {
     return attended4(min(first_token + t, step.count - 1u), i);
 }
 
+#import staged
 #import linear
 
 @compute @workgroup_size(256)
@@ -33,7 +34,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let sums = linear(local, WO + row * groups, WO_SCALE + row * groups, ATTENDED);
     if (local % LANES == 0u) {
         for (var t = 0u; t < TILE && first_token + t < step.count; t++) {
-            x[(first_token + t) * HIDDEN + row] += sums[t];
+            x[(first_token + t) * HIDDEN + row] += of_token(sums, t);
         }
     }
 }

@@ -15,9 +15,7 @@
 @group(0) @binding(5) var<storage, read_write> query: array<vec2<f32>>; // [count, QUERY_HEADS, 32] pairs
 @group(0) @binding(6) var<storage, read_write> cache: array<u32>; // [positions, k|v, KV_HEADS] rows
 
-const ROWS: u32 = 64u;
-const LANES: u32 = 4u;
-const THREADS: u32 = 256u;
+const LANES: u32 = 4u; // threads a row: the head's 64 rows make 256
 
 fn input4(t: u32, i: u32) -> vec4<f32> {
     let token = min(first_token + t, step.count - 1u);
@@ -25,15 +23,16 @@ fn input4(t: u32, i: u32) -> vec4<f32> {
     return x[token * (HIDDEN / 4u) + i] * inverse_rms[t] * norm;
 }
 
+#import staged
 #import linear
-#import rms
+#import tile_rms
 
 var<private> first_token: u32;
 var<workgroup> rotated: array<vec2<f32>, TILE * 32u>; // keys or values on their way to bytes
 
 // Dimensions 2j and 2j + 1 of a token's head, once its rows are in scratch.
 fn head_pair(t: u32, j: u32) -> vec2<f32> {
-    return vec2<f32>(scratch[2u * j][t], scratch[2u * j + 1u][t]);
+    return vec2<f32>(of_token(got(2u * j), t), of_token(got(2u * j + 1u), t));
 }
 
 @compute @workgroup_size(256)
@@ -59,7 +58,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let sums = linear(local, weight + matrix_row * groups, scale + matrix_row * groups, HIDDEN);
     workgroupBarrier();
     if (local % LANES == 0u) {
-        scratch[row] = sums;
+        put(row, sums);
     }
     workgroupBarrier();
 

@@ -1,5 +1,7 @@
 //! What a device has beyond WebGPU's defaults that kernels can use. None of it is needed.
 
+use std::ops::RangeInclusive;
+
 use super::{Access, Dispatch, Gpu, GpuError, Kernel};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -9,11 +11,11 @@ pub struct Features {
     /// `dot4I8Packed`.
     pub packed_dot: bool,
     /// The fewest threads of a subgroup; `None` without subgroups, or where neighbouring threads are not neighbours there.
-    pub subgroup_size: Option<u32>,
+    pub subgroup_size: Option<usize>,
 }
 
 /// The sizes that WebGPU allows.
-const SUBGROUP_SIZES: std::ops::RangeInclusive<u32> = 4..=128;
+const SUBGROUP_SIZES: RangeInclusive<usize> = 4..=128;
 
 impl Gpu {
     /// Finds out what the device has: libraries do not tell all of it, so small kernels are compiled, and one is run.
@@ -26,7 +28,12 @@ impl Gpu {
         })
     }
 
-    async fn subgroup_size(&self) -> Result<Option<u32>, GpuError> {
+    /// The fewest threads of a subgroup, where there are any.
+    pub(crate) fn least_subgroup(&self) -> usize {
+        (self.info.subgroup_min_size as usize).max(*SUBGROUP_SIZES.start())
+    }
+
+    async fn subgroup_size(&self) -> Result<Option<usize>, GpuError> {
         let native = !cfg!(target_arch = "wasm32");
         // In a browser the library does not know the feature; one that says nothing of sizes does not have it.
         if native && !self.device.features().contains(wgpu::Features::SUBGROUP) || self.info.subgroup_min_size == 0 {
@@ -49,9 +56,10 @@ impl Gpu {
         });
         commands.submit();
         let lanes: Vec<[u32; 2]> = self.read(&found).await?;
-        let least = self.info.subgroup_min_size.max(*SUBGROUP_SIZES.start());
+        let least = self.least_subgroup();
         let in_order = lanes.iter().zip(0..).all(|([size, place], local)| {
-            SUBGROUP_SIZES.contains(size) && size.is_power_of_two() && *size >= least && *place == local % size
+            let (size, place) = (*size as usize, *place as usize);
+            SUBGROUP_SIZES.contains(&size) && size.is_power_of_two() && size >= least && place == local % size
         });
         Ok((in_order && least.is_power_of_two()).then_some(least))
     }

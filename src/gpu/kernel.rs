@@ -44,6 +44,8 @@ pub mod constant {
         U32(u32),
         F32(f32),
         Bool(bool),
+        /// Not for the shader: it chooses what is imported.
+        Name(&'static str),
     }
     impl From<usize> for Constant {
         fn from(value: usize) -> Self {
@@ -55,6 +57,11 @@ pub mod constant {
             Constant::F32(value)
         }
     }
+    impl From<&'static str> for Constant {
+        fn from(name: &'static str) -> Self {
+            Constant::Name(name)
+        }
+    }
     impl From<bool> for Constant {
         fn from(value: bool) -> Self {
             Constant::Bool(value)
@@ -64,7 +71,10 @@ pub mod constant {
 use constant::Constant;
 
 /// What `#import name` stands for.
-const SHARED: [(&str, &str); 23] = [
+const SHARED: [(&str, &str); 38] = [
+    ("across1", include_str!("../../shaders/shared/across1.wgsl")),
+    ("across4", include_str!("../../shaders/shared/across4.wgsl")),
+    ("across8", include_str!("../../shaders/shared/across8.wgsl")),
     ("attended", include_str!("../../shaders/shared/attended.wgsl")),
     ("cached16", include_str!("../../shaders/shared/cached16.wgsl")),
     ("cached32", include_str!("../../shaders/shared/cached32.wgsl")),
@@ -78,54 +88,83 @@ const SHARED: [(&str, &str); 23] = [
     ("heads2", include_str!("../../shaders/shared/heads2.wgsl")),
     ("heads3", include_str!("../../shaders/shared/heads3.wgsl")),
     ("heads4", include_str!("../../shaders/shared/heads4.wgsl")),
+    ("inputs_f16", include_str!("../../shaders/shared/inputs_f16.wgsl")),
+    ("inputs_f32", include_str!("../../shaders/shared/inputs_f32.wgsl")),
+    ("inputs_int8", include_str!("../../shaders/shared/inputs_int8.wgsl")),
+    ("inputs_packed", include_str!("../../shaders/shared/inputs_packed.wgsl")),
     ("inverse_rms", include_str!("../../shaders/shared/inverse_rms.wgsl")),
+    (
+        "lanes_barriers",
+        include_str!("../../shaders/shared/lanes_barriers.wgsl"),
+    ),
+    (
+        "lanes_subgroups",
+        include_str!("../../shaders/shared/lanes_subgroups.wgsl"),
+    ),
     ("linear", include_str!("../../shaders/shared/linear.wgsl")),
     ("numbers", include_str!("../../shaders/shared/numbers.wgsl")),
     ("pack8", include_str!("../../shaders/shared/pack8.wgsl")),
     ("rms", include_str!("../../shaders/shared/rms.wgsl")),
+    ("routed", include_str!("../../shaders/shared/routed.wgsl")),
     ("rows", include_str!("../../shaders/shared/rows.wgsl")),
     ("splits", include_str!("../../shaders/shared/splits.wgsl")),
+    ("staged", include_str!("../../shaders/shared/staged.wgsl")),
     ("step", include_str!("../../shaders/shared/step.wgsl")),
     ("tile1", include_str!("../../shaders/shared/tile1.wgsl")),
     ("tile4", include_str!("../../shaders/shared/tile4.wgsl")),
+    ("tile_rms", include_str!("../../shaders/shared/tile_rms.wgsl")),
+    ("tokens1", include_str!("../../shaders/shared/tokens1.wgsl")),
+    ("tokens4", include_str!("../../shaders/shared/tokens4.wgsl")),
+    ("tokens8", include_str!("../../shaders/shared/tokens8.wgsl")),
+];
+
+/// Pieces that exist more than once, and the constant that says which is meant: its number or its name ends theirs.
+const CHOSEN_BY: [(&str, &str); 7] = [
+    ("across", "TILE"),
+    ("cached", "KV_BITS"),
+    ("heads", "HEADS"),
+    ("inputs", "INPUTS"),
+    ("lanes", "LANES_BY"),
+    ("tile", "TILE"),
+    ("tokens", "TILE"),
 ];
 
 /// The source a device gets: extensions and constants first, imports in place.
 fn assemble(name: &str, source: &str, constants: &[(&str, Constant)]) -> String {
-    let mut wgsl = String::new();
+    let body = imported(name, source, constants);
     // wgpu's own compiler has subgroups without being told, and refuses to be.
-    let extensions = source.lines().filter(|line| line.starts_with("enable "));
-    for extension in extensions.filter(|line| cfg!(target_arch = "wasm32") || *line != "enable subgroups;") {
-        wgsl += extension;
-        wgsl.push('\n');
-    }
-    for (name, value) in constants {
-        wgsl += &match value {
-            Constant::U32(value) => format!("const {name}: u32 = {value}u;\n"),
-            Constant::F32(value) => format!("const {name}: f32 = {value:?}f;\n"),
-            Constant::Bool(value) => format!("const {name}: bool = {value};\n"),
-        };
-    }
-    for line in source.lines().filter(|line| !line.starts_with("enable ")) {
+    let is_told = |line: &&str| cfg!(target_arch = "wasm32") || *line != "enable subgroups;";
+    let (extensions, rest): (Vec<&str>, Vec<&str>) = body.lines().partition(|line| line.starts_with("enable "));
+    let mut lines: Vec<String> = extensions.into_iter().filter(is_told).map(String::from).collect();
+    lines.extend(constants.iter().filter_map(|(name, value)| match value {
+        Constant::U32(value) => Some(format!("const {name}: u32 = {value}u;")),
+        Constant::F32(value) => Some(format!("const {name}: f32 = {value:?}f;")),
+        Constant::Bool(value) => Some(format!("const {name}: bool = {value};")),
+        Constant::Name(_) => None,
+    }));
+    lines.extend(rest.into_iter().map(String::from));
+    lines.join("\n")
+}
+
+/// A source with what it imports, and what that imports, in place.
+fn imported(name: &str, source: &str, constants: &[(&str, Constant)]) -> String {
+    let mut wgsl = String::new();
+    for line in source.lines() {
         match line.strip_prefix("#import ") {
             None => wgsl += line,
             Some(import) => {
-                // Some are written for as many tokens as TILE says, as many bits as KV_BITS, or as many heads as HEADS.
-                let depends_on = match import {
-                    "tile" => "TILE",
-                    "cached" => "KV_BITS",
-                    "heads" => "HEADS",
-                    _ => "",
-                };
-                let constant = constants.iter().find(|(name, _)| *name == depends_on);
+                let chosen_by = CHOSEN_BY.iter().find(|(piece, _)| *piece == import);
+                let constant = constants
+                    .iter()
+                    .find(|(name, _)| chosen_by.is_some_and(|(_, by)| by == name));
                 let import = match constant {
                     Some((_, Constant::U32(number))) => format!("{import}{number}"),
+                    Some((_, Constant::Name(name))) => format!("{import}_{name}"),
                     _ => import.to_string(),
                 };
                 let found = SHARED.iter().find(|(shared, _)| *shared == import);
-                wgsl += found
-                    .unwrap_or_else(|| panic!("{name}.wgsl imports {import}, which does not exist"))
-                    .1;
+                let (_, piece) = found.unwrap_or_else(|| panic!("{name}.wgsl imports {import}, which does not exist"));
+                wgsl += &imported(name, piece, constants);
             }
         }
         wgsl.push('\n');

@@ -79,7 +79,7 @@ impl Attention {
             ("GROUP", group.into()),
             ("HEADS", heads.into()),
             ("WINDOW", window(shape.layer).into()),
-            ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
+            ("SMALL_WORKGROUP", Form::SMALL_WORKGROUP.into()),
             ("KV_BITS", shape.kv.bits().into()),
         ];
         let bindings = [

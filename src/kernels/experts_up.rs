@@ -1,6 +1,6 @@
 //! silu(gate h) * up h for the chosen experts, and for the shared expert beside them.
 
-use super::{Choice, EMPTY_SLOT, LayerShape, LayerTensors, Style, silu, tiles};
+use super::{Choice, EMPTY_SLOT, LayerShape, LayerTensors, silu, tiles};
 use crate::{
     config::{LayerConfig, ModelConfig},
     gpu::{Access, Dispatch, Gpu, Kernel, Workgroups},
@@ -35,8 +35,6 @@ impl ExpertsUp {
         let swiglu = layer.swiglu();
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
-            ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
-            ("TILE", form.tile.into()),
             ("TOKENS", tokens.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("CHOSEN", chosen(config, layer).into()),
@@ -61,6 +59,7 @@ impl ExpertsUp {
                 layout.at(&format!("{swiglu}.up_proj.weight_scale"), 2).into(),
             ),
         ];
+        let constants = [form.constants(gpu).as_slice(), &constants].concat();
         let bindings = [
             Access::Read,
             Access::Read,
@@ -168,8 +167,7 @@ mod tests {
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(7);
-        let forms = forms(&gpu);
-        for case in 0..4 * forms.len() {
+        for form in forms(&gpu) {
             let config = config(&mut random);
             let layer = LayerConfig {
                 rope: true,
@@ -183,7 +181,7 @@ mod tests {
                 layer,
                 layout: &data.layout,
                 kv: KvFormat::F32,
-                form: forms[case / 4],
+                form,
                 tokens: count,
             };
             let h = floats(&mut random, count * config.hidden_size, 1.0);
@@ -211,8 +209,8 @@ mod tests {
             } else {
                 run(&gpu, kernel.dispatch(&bind_group, count));
             }
-            let twin = experts_up(&config, &data.tensors(&config, layer), &h, &choices);
-            assert_close(&read(&gpu, &activation), &twin, 1e-4);
+            let twin = experts_up(&config, &data.tensors(&config, layer, form.inputs), &h, &choices);
+            assert_close(&read(&gpu, &activation), &twin, tolerance(form.inputs));
         }
     }
 }

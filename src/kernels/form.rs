@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::gpu::{Features, GpuError};
+use crate::gpu::{Features, Gpu, GpuError, constant::Constant};
 
 /// Tokens that share one read of a weight in prefill, unless a form says otherwise.
 pub const PREFILL_TILE: usize = 4;
@@ -26,7 +26,7 @@ pub enum Style {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Inputs {
     F32,
-    /// Rounded to INT8 with a scale for 32 of them; sums of 32 products are exact integers, see [`super::quantized`].
+    /// Rounded to INT8 with a scale for 32 of them; sums of 32 products are exact integers, see [`super::kept`].
     Int8,
     /// The same integers, four products an instruction (`dot4I8Packed`).
     Packed,
@@ -77,14 +77,47 @@ impl Form {
         ..Form::THREAD
     };
 
+    /// Threads of a workgroup where each works alone: few, so that few cores get equal shares.
+    pub(super) const SMALL_WORKGROUP: usize = 4;
+
     /// Every form there is, the simpler ones first.
-    pub fn all() -> impl Iterator<Item = Form> {
-        [Form::THREAD, Form::WORKGROUP].into_iter()
+    pub fn all() -> impl Iterator<Item = Form> + Clone {
+        let tiles = [PREFILL_TILE, LARGEST_TILE].into_iter();
+        let subgroups = || [false, true].into_iter();
+        let inputs = || [Inputs::F32, Inputs::Int8, Inputs::Packed, Inputs::F16].into_iter();
+        let workgroup = tiles.flat_map(move |tile| {
+            subgroups().flat_map(move |subgroups| {
+                inputs().map(move |inputs| Form {
+                    style: Style::Workgroup,
+                    inputs,
+                    subgroups,
+                    tile,
+                })
+            })
+        });
+        [Form::THREAD].into_iter().chain(workgroup)
     }
 
     /// The same for one token.
     pub fn decoding(self) -> Form {
         Form { tile: 1, ..self }
+    }
+
+    /// What every kernel of this form is compiled with.
+    pub(super) fn constants(self, gpu: &Gpu) -> [(&'static str, Constant); 5] {
+        let inputs = match self.inputs {
+            Inputs::F32 => "f32",
+            Inputs::Int8 => "int8",
+            Inputs::Packed => "packed",
+            Inputs::F16 => "f16",
+        };
+        [
+            ("TILE", self.tile.into()),
+            ("SMALL_WORKGROUP", Self::SMALL_WORKGROUP.into()),
+            ("SUBGROUP", gpu.least_subgroup().into()),
+            ("INPUTS", inputs.into()),
+            ("LANES_BY", if self.subgroups { "subgroups" } else { "barriers" }.into()),
+        ]
     }
 
     /// Fails if the device lacks what the form needs; names it as WebGPU does.
@@ -183,9 +216,6 @@ impl From<Form> for String {
 }
 
 impl Style {
-    /// Threads of a workgroup where each works alone: few, so that few cores get equal shares.
-    pub(super) const SMALL_WORKGROUP: usize = 4;
-
     /// The kernel's source, of the two.
     pub(super) fn source(self, workgroup: &'static str, thread: &'static str) -> &'static str {
         match self {
@@ -198,7 +228,7 @@ impl Style {
     pub(super) fn workgroups(self, workgroup_blocks: usize, thread_blocks: usize) -> u32 {
         match self {
             Style::Workgroup => workgroup_blocks as u32,
-            Style::Thread => thread_blocks.div_ceil(Self::SMALL_WORKGROUP) as u32,
+            Style::Thread => thread_blocks.div_ceil(Form::SMALL_WORKGROUP) as u32,
         }
     }
 }

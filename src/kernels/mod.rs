@@ -29,7 +29,7 @@ pub use form::{Form, Inputs, LARGEST_TILE, PREFILL_TILE, Style, UnknownForm, Var
 pub use kv::KvFormat;
 pub use layout::LayerLayout;
 pub(crate) use matrix::bf16_values;
-pub use matrix::{LayerTensors, Matrix, Router, dot, inverse_rms, silu};
+pub use matrix::{LayerTensors, Matrix, Router, dot, inverse_rms, kept, silu};
 
 use crate::config::{LayerConfig, ModelConfig};
 

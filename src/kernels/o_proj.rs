@@ -1,7 +1,7 @@
 //! x += attended Wo^T; what the splits of the cache attended to is put together on the way.
 
 use super::{
-    LayerShape, Matrix, Style,
+    LayerShape, Matrix,
     attention::{Splits, window},
     tiles,
 };
@@ -27,8 +27,6 @@ impl OProj {
         } = *shape;
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
-            ("SMALL_WORKGROUP", Style::SMALL_WORKGROUP.into()),
-            ("TILE", form.tile.into()),
             ("TOKENS", tokens.into()),
             ("ROWS", Self::ROWS.into()),
             ("HIDDEN", config.hidden_size.into()),
@@ -37,6 +35,7 @@ impl OProj {
             ("WO", layout.at("self_attn.o_proj.qweight", 16).into()),
             ("WO_SCALE", layout.at("self_attn.o_proj.weight_scale", 2).into()),
         ];
+        let constants = [form.constants(gpu).as_slice(), &constants].concat();
         let bindings = [
             Access::Read,
             Access::Read,
@@ -94,15 +93,66 @@ mod tests {
     use super::*;
     use crate::{
         config::LayerConfig,
-        kernels::{KvFormat, testing::*},
+        kernels::{Form, Inputs, KvFormat, testing::*},
     };
+
+    /// `attended`, `softmax` and `x`.
+    fn compute(
+        gpu: &Gpu,
+        shape: &LayerShape,
+        data: &LayerData,
+        position: usize,
+        count: usize,
+        inputs: [&[f32]; 3],
+    ) -> Vec<f32> {
+        let [attended, softmax, x] = inputs.map(|values| gpu.upload("inputs", values));
+        let kernel = OProj::new(gpu, shape);
+        let step = step(gpu, position, count);
+        let bind_group = kernel.bind(gpu, &step, &data.upload(gpu), &attended, &softmax, &x);
+        run(gpu, kernel.dispatch(&bind_group, count));
+        read(gpu, &x)
+    }
+
+    #[test]
+    fn int8_is_exact_where_inputs_are() {
+        let (gpu, mut random) = setup(14);
+        let integers = |form: &Form| matches!(form.inputs, Inputs::Int8 | Inputs::Packed);
+        let forms: Vec<Form> = forms(&gpu).into_iter().filter(integers).collect();
+        assert!(!forms.is_empty());
+        let config = config(&mut random);
+        let layer = LayerConfig {
+            rope: true,
+            moe: true,
+            window: None,
+        };
+        let data = LayerData::new(&mut random, &config, layer);
+        for form in forms {
+            let count = if form.tile == 1 { 1 } else { 11 };
+            let heads = count * config.query_heads;
+            let attended = exact_in_int8(&mut random, heads * 64);
+            let softmax = [0.0, 1.0].repeat(heads);
+            let mut x = vec![0.0; count * config.hidden_size];
+            let shape = LayerShape {
+                config: &config,
+                layer,
+                layout: &data.layout,
+                kv: KvFormat::F32,
+                form,
+                tokens: count,
+            };
+            let found = compute(&gpu, &shape, &data, 0, count, [&attended, &softmax, &x]);
+            let tensors = data.tensors(&config, layer, Inputs::F32);
+            o_proj(&tensors.o, &attended, config.hidden_size, &mut x);
+            assert_close(&found, &x, 1e-5);
+        }
+    }
 
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(4);
         let forms = forms(&gpu);
-        for case in 0..4 * forms.len() {
-            let form = forms[case / 4];
+        for case in 0..2 * forms.len() {
+            let form = forms[case / 2];
             let config = config(&mut random);
             let layer = LayerConfig {
                 rope: true,
@@ -127,20 +177,22 @@ mod tests {
                 .map(|_| [random.f32() * 9.0, random.f32() + 0.1])
                 .collect();
             let mut x = floats(&mut random, count * config.hidden_size, 1.0);
-            let x_buffer = gpu.upload("x", &x);
-            let kernel = OProj::new(&gpu, &shape);
-            let bind_group = kernel.bind(
+            let found = compute(
                 &gpu,
-                &step(&gpu, position, count),
-                &data.upload(&gpu),
-                &gpu.upload("attended", &attended),
-                &gpu.upload("softmax", &softmax),
-                &x_buffer,
+                &shape,
+                &data,
+                position,
+                count,
+                [&attended, softmax.as_flattened(), &x],
             );
-            run(&gpu, kernel.dispatch(&bind_group, count));
             let joined = join_splits(&attended, &softmax, splits, heads);
-            o_proj(&data.tensors(&config, layer).o, &joined, config.hidden_size, &mut x);
-            assert_close(&read(&gpu, &x_buffer), &x, 1e-4);
+            o_proj(
+                &data.tensors(&config, layer, form.inputs).o,
+                &joined,
+                config.hidden_size,
+                &mut x,
+            );
+            assert_close(&found, &x, tolerance(form.inputs));
         }
     }
 }

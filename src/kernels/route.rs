@@ -139,7 +139,7 @@ mod tests {
     use super::*;
     use crate::{
         config::LayerConfig,
-        kernels::{EMPTY_SLOT, KvFormat, testing::*},
+        kernels::{EMPTY_SLOT, Inputs, KvFormat, testing::*},
     };
 
     #[test]
@@ -188,7 +188,7 @@ mod tests {
             );
             run(&gpu, kernel.dispatch(&bind_group, count));
 
-            let (twin_h, twin_choices) = route(&config, &data.tensors(&config, layer), &x);
+            let (twin_h, twin_choices) = route(&config, &data.tensors(&config, layer, Inputs::F32), &x);
             assert_close(&read(&gpu, &h), &twin_h, 1e-5);
             let choices: Vec<Choice> = read(&gpu, &choices);
             for (chosen, twin) in choices.iter().zip(&twin_choices) {
@@ -216,7 +216,7 @@ mod tests {
             window: None,
         };
         let data = LayerData::new(&mut random, &config, layer);
-        let mut tensors = data.tensors(&config, layer);
+        let mut tensors = data.tensors(&config, layer, Inputs::F32);
         let router = tensors.router.as_mut().unwrap();
         router.weight.fill(0.0);
         router.bias.fill(0.25);

@@ -2,7 +2,9 @@
 
 use half::{bf16, f16};
 
-use super::{Choice, Form, KvFormat, LayerLayout, LayerTensors, Matrix, Step, experts_up::chosen};
+use super::{
+    Choice, Form, Inputs, KvFormat, LayerLayout, LayerTensors, Matrix, PREFILL_TILE, Step, Style, experts_up::chosen,
+};
 use crate::{
     config::{LayerConfig, ModelConfig, WeightFormat},
     gpu::{Dispatch, Gpu, Requirements},
@@ -15,12 +17,22 @@ pub fn setup(seed: u64) -> (Gpu, fastrand::Rng) {
     (gpu, fastrand::Rng::with_seed(seed))
 }
 
-/// The forms that the device can run, for one token and for tiles.
+/// Forms that the device can run, for one token and for tiles: each way to keep inputs with each tile, by turns with and
+/// without subgroups. With `MOBILEMOE_PARITY=full` all there are.
 pub fn forms(gpu: &Gpu) -> Vec<Form> {
     let features = pollster::block_on(gpu.features()).unwrap();
-    Form::all()
-        .filter(|form| form.check(features).is_ok())
-        .flat_map(|form| [form.decoding(), form])
+    println!("{}: {features:?}", gpu.info.name);
+    let full = std::env::var("MOBILEMOE_PARITY").is_ok_and(|scope| scope == "full");
+    let tiled = Form::all().filter(|form| form.check(features).is_ok());
+    let decoding = tiled
+        .clone()
+        .filter(|form| form.tile == PREFILL_TILE)
+        .map(Form::decoding);
+    (decoding.chain(tiled))
+        .filter(|form| {
+            full || form.style == Style::Thread
+                || form.subgroups == ((form.inputs as usize + form.tile / PREFILL_TILE) % 2 == 1)
+        })
         .collect()
 }
 
@@ -94,6 +106,7 @@ impl Int4 {
             qweight: &self.qweight,
             scale: &self.scale,
             columns: self.columns,
+            inputs: Inputs::F32,
         }
     }
     /// Nibbles and scales in a buffer each.
@@ -157,6 +170,14 @@ impl LayerData {
         LayerData { layout, tensors }
     }
 
+    /// The same scale for every group of a tensor.
+    pub fn fill_scales(&mut self, tensor: &str, scale: f32) {
+        let (_, bytes) = self.tensors.iter_mut().find(|(name, _)| name == tensor).unwrap();
+        for half in bytes.chunks_exact_mut(2) {
+            half.copy_from_slice(&f16::from_f32(scale).to_le_bytes());
+        }
+    }
+
     pub fn upload(&self, gpu: &Gpu) -> wgpu::Buffer {
         let mut bytes = vec![0; self.layout.bytes() as usize];
         for (name, tensor) in &self.tensors {
@@ -166,8 +187,8 @@ impl LayerData {
         gpu.upload("layer", &bytes)
     }
 
-    pub fn tensors<'a>(&'a self, config: &ModelConfig, layer: LayerConfig) -> LayerTensors<'a> {
-        LayerTensors::new(config, layer, &|wanted| {
+    pub fn tensors<'a>(&'a self, config: &ModelConfig, layer: LayerConfig, inputs: Inputs) -> LayerTensors<'a> {
+        LayerTensors::new(config, layer, inputs, &|wanted| {
             &self.tensors.iter().find(|(name, _)| name == wanted).unwrap().1
         })
     }
@@ -254,6 +275,25 @@ pub fn join_splits(attended: &[f32], softmax: &[[f32; 2]], splits: usize, heads:
         }
     }
     joined
+}
+
+/// Inputs that INT8 holds exactly: multiples of 1/64 up to 127/64, which each block of 32 has somewhere.
+pub fn exact_in_int8(random: &mut fastrand::Rng, count: usize) -> Vec<f32> {
+    let mut x: Vec<f32> = (0..count).map(|_| f32::from(random.i16(-127..=127)) / 64.0).collect();
+    for block in x.chunks_mut(32) {
+        block[random.usize(..block.len())] = 127.0 / 64.0 * [1.0, -1.0][random.usize(..2)];
+    }
+    x
+}
+
+/// How far a kernel with inputs kept like this may be from its twin: f32 sums differ by rounding. A sum that differs by its
+/// last bit may also round to another INT8 or f16, and products of eight are summed up in f16.
+pub fn tolerance(inputs: Inputs) -> f32 {
+    match inputs {
+        Inputs::F32 => 1e-4,
+        Inputs::Int8 | Inputs::Packed => 2e-3,
+        Inputs::F16 => 1e-2,
+    }
 }
 
 /// |got - expected| <= tolerance * max(1, |expected|), for the length of `expected` (buffers are padded).

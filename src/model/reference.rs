@@ -7,14 +7,17 @@ use crate::{
     checkpoint::{Checkpoint, ParameterKind, Repository, TensorSink, parameters},
     config::WeightFormat,
     kernels::{
-        Choice, LayerTensors, Matrix, attention::attention, bf16_values, embed::embed, experts_down::experts_down,
-        experts_up::experts_up, lm_head::lm_head, o_proj::o_proj, qkv::qkv, rope, route::route,
+        Choice, Inputs, LayerTensors, Matrix, attention::attention, bf16_values, embed::embed,
+        experts_down::experts_down, experts_up::experts_up, lm_head::lm_head, o_proj::o_proj, qkv::qkv, rope,
+        route::route,
     },
 };
 
 /// A model in CPU memory, its weights as stored: INT4, or BF16 as SFT and Base checkpoints have them.
 pub struct Reference {
     pub config: ModelConfig,
+    /// How the inputs of INT4 matrices are kept: as they are, unless it is told otherwise.
+    pub inputs: Inputs,
     tensors: HashMap<String, Vec<u8>>,
 }
 
@@ -63,7 +66,11 @@ impl Reference {
             checkpoint.stream(&mut sink, &mut |_, _| ()).await?;
             tensors = sink.0;
         }
-        Ok(Reference { config, tensors })
+        Ok(Reference {
+            config,
+            inputs: Inputs::F32,
+            tensors,
+        })
     }
 
     /// Runs `ids` after what `cache` holds, and appends them to it. Returns the residual stream `[tokens, hidden]`.
@@ -76,7 +83,7 @@ impl Reference {
         let mut x = embed(&self.matrix("model.embed_tokens"), ids);
         for (i, (layer, (keys, values))) in config.layers.iter().zip(&mut cache.layers).enumerate() {
             let raw = |name: &str| self.raw(&format!("model.layers.{i}.{name}"));
-            let tensors = LayerTensors::new(config, *layer, &raw);
+            let tensors = LayerTensors::new(config, *layer, self.inputs, &raw);
             let before = x.clone();
 
             let projected = qkv(config, *layer, &tensors, &rope, &x, position);
@@ -126,6 +133,7 @@ impl Reference {
                 qweight: self.raw(&format!("{name}.qweight")),
                 scale: self.raw(&format!("{name}.weight_scale")),
                 columns,
+                inputs: self.inputs,
             },
             WeightFormat::Bf16 => Matrix::Bf16 {
                 values: self.raw(&format!("{name}.weight")),

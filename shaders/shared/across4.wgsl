@@ -1,0 +1,3 @@
+fn across(sums: Sums, mask: u32) -> Sums {
+    return subgroupShuffleXor(sums, mask);
+}
