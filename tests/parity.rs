@@ -5,12 +5,12 @@
 
 mod common;
 
-use std::ops::ControlFlow;
+use std::{collections::HashMap, ops::ControlFlow};
 
 use common::*;
 use mobilemoe_web::{
     engine::{Engine, GenerateOptions},
-    kernels::{Form, KvFormat, rope},
+    kernels::{Form, Inputs, KvFormat, Style, rope},
     model::{Reference, ReferenceCache, Trace},
 };
 use pollster::block_on;
@@ -19,6 +19,9 @@ const REFERENCE_BOUND: f32 = 2e-4;
 const GPU_BOUND: f32 = 1e-3;
 /// Rounding keys and values to 11 bits may tip a close choice of experts: no fine bound holds.
 const HALF_KV_BOUND: f32 = 0.1;
+/// Inputs of matrices in f16, and in INT8.
+const F16_BOUND: f32 = 0.1;
+const INT8_BOUND: f32 = 0.5;
 /// Likewise with bytes, on the INT4 fixtures and on the BF16 one, whose routing is closer to ties.
 const BYTE_KV_BOUND: [f32; 2] = [0.3, 2.5];
 
@@ -105,7 +108,7 @@ fn gpu_expected(fixture: &Fixture, quantized: Option<&Reference>, prompt: &str, 
 }
 
 /// On a software GPU the longest prompts take minutes: by default they are run once a checkpoint, in large chunks.
-/// `MOBILEMOE_PARITY=full` runs every prompt every way, with either style of kernels.
+/// `MOBILEMOE_PARITY=full` runs every prompt every way, with either style of kernels, and every form of them.
 fn longest(usual: usize) -> usize {
     if full() { 1500 } else { usual }
 }
@@ -183,6 +186,60 @@ fn gpu_with_smaller_cache() {
         gpu_matches(name, Form::THREAD, KvFormat::I8, 512, longest(33));
         if full() {
             gpu_matches(name, Form::WORKGROUP, KvFormat::F16, 512, 1500);
+        }
+    }
+}
+
+/// The forms that differ from the plain ones, each held to the reference whose matrices round their inputs alike. Where two
+/// experts are all but tied, another order of sums may tip the choice: no fine bound holds for rounded inputs.
+#[test]
+fn gpu_in_other_forms() {
+    let some = |form: &Form| {
+        let name = form.to_string();
+        full()
+            || [
+                "workgroup-subgroups-tile8",
+                "workgroup-int8-subgroups",
+                "workgroup-packed-subgroups",
+                "workgroup-f16-tile8",
+            ]
+            .contains(&name.as_str())
+    };
+    let names = ["tiny-a", "tiny-c"];
+    for name in &names[..if full() { 2 } else { 1 }] {
+        let fixture = Fixture::open(name);
+        let mut reference = fixture.reference(false);
+        // What INT8 gives, from one way to multiply and the other.
+        let mut of_integers: HashMap<(bool, usize, String), Vec<f32>> = HashMap::new();
+        for form in Form::all().filter(some) {
+            let Some(mut engine) = fixture.engine_if_offered(form, KvFormat::F32, 512) else {
+                continue;
+            };
+            reference.inputs = form.inputs;
+            for (prompt, ids) in fixture.prompts() {
+                if ids.len() > longest(33) {
+                    continue;
+                }
+                let expected = fixture.tensor(&format!("{prompt}.logits"));
+                let (expected, _) = reference_logits(&reference, &ids, expected.len());
+                let all_positions = expected.len() > engine.config().vocab_size || ids.len() == 1;
+                let got = block_on(engine.logits(&ids, all_positions)).unwrap().logits;
+                let error = largest_difference(&got, &expected);
+                println!("{name} {prompt}, {form} kernels: GPU off by {error:.1e}");
+                let bound = match form.inputs {
+                    Inputs::F32 => GPU_BOUND,
+                    Inputs::F16 => F16_BOUND,
+                    Inputs::Int8 | Inputs::Packed => INT8_BOUND,
+                };
+                assert!(error <= bound, "{name} {prompt}, {form}: {error}");
+                if matches!(form.inputs, Inputs::Int8 | Inputs::Packed) && form.style == Style::Workgroup {
+                    let other = of_integers.insert((form.subgroups, form.tile, prompt.clone()), got.clone());
+                    assert!(
+                        other.is_none_or(|other| other == got),
+                        "{name} {prompt}, {form}: other integers"
+                    );
+                }
+            }
         }
     }
 }

@@ -39,9 +39,12 @@ export interface KernelVariant {
 }
 
 /**
- * `thread`: each thread works by itself; `workgroup`: groups of threads add up their parts.
+ * `thread`: each thread works by itself. `workgroup`: groups of threads add up their parts. Behind it, what else differs: the
+ * inputs of matrices as INT8 (`-int8`; `-packed` with the packed dot product of WGSL), or in half precision (`-f16`, needs
+ * "shader-f16"); sums by subgroup operations (`-subgroups`); 8 prompt tokens, not 4, that share a read of the weights
+ * (`-tile8`; for prompts). A form that the device cannot run is refused with code "MissingFeature".
  */
-export type KernelForm = 'thread' | 'workgroup';
+export type KernelForm = 'thread' | `workgroup${'' | '-int8' | '-packed' | '-f16'}${'' | '-subgroups'}${'' | '-tile8'}`;
 
 export interface DeviceOptions {
   /** Which GPU where there are several: the fastest (default) or the one that saves power. */

@@ -43,6 +43,8 @@ pub enum GpuError {
     Command(String),
     #[error("the kernels \"{kernels}\" need {feature}, which this device does not have")]
     MissingFeature { kernels: String, feature: &'static str },
+    #[error("the GPU \"{0}\" computes wrong sums: its driver may need an update")]
+    WrongResults(String),
     #[error("this device has no timestamps: it cannot tell what a kernel took")]
     NoTimestamps,
 }
@@ -57,6 +59,7 @@ impl GpuError {
             GpuError::DeviceLost(_) => "DeviceLost",
             GpuError::Command(_) => "GpuCommand",
             GpuError::MissingFeature { .. } => "MissingFeature",
+            GpuError::WrongResults(_) => "WrongResults",
             GpuError::NoTimestamps => "NoTimestamps",
         }
     }

@@ -151,7 +151,7 @@ impl Model {
         let remembered = options.remembered.filter(|variant| variant.check(features).is_ok());
         let variant = match options.variant.or(remembered) {
             Some(variant) => variant,
-            None => fastest_variant(&gpu).await?,
+            None => fastest_variant(&gpu, features).await?,
         };
         variant.check(features)?;
         let kernels = gpu

@@ -1,101 +1,302 @@
-//! Which style of kernels an adapter runs faster: measured, because no feature flag or limit tells.
+//! Which forms of the kernels an adapter runs fastest: measured, because no feature flag or limit tells.
 
 use std::{collections::HashMap, sync::Mutex};
 
+use half::{bf16, f16};
 use web_time::Instant;
 
 use crate::{
     Result,
-    gpu::Gpu,
-    kernels::{Form, Step, Variant, lm_head::LmHead},
+    gpu::{Features, Gpu, GpuError},
+    kernels::{Form, Inputs, LARGEST_TILE, Matrix, Step, Style, Variant, dot, inverse_rms, lm_head::LmHead},
 };
 
 /// What was found on the adapters seen so far, by name.
 static FOUND: Mutex<Option<HashMap<String, Variant>>> = Mutex::new(None);
 
 /// A run of this length is measured well enough, against a clock of 1 ms and a way there and back of a few.
-const LONG_ENOUGH_MS: f64 = 30.0;
+const LONG_ENOUGH_MS: f64 = 15.0;
 const MOST_DISPATCHES: u32 = 256;
+
+/// No further form is tried after so much running, or after so much time with compilation, which software adapters take
+/// long for. The two plain ones always are.
+const RUNNING_MS: f64 = 300.0;
+const IN_ALL_MS: f64 = 1000.0;
+
+/// Another form must take less than this share of the best one's time: a near tie goes to the simpler one, and less
+/// precision must pay. Of the plain ones, the one made for GPUs has the benefit of the doubt.
+const THREAD_SHARE: f64 = 0.8;
+const ROUNDED_SHARE: f64 = 0.9;
+const OTHER_SHARE: f64 = 0.95;
 
 /// Rows and columns of the matrix that is measured with: 1.2 MB, little for a slow device.
 const ROWS: usize = 4096;
 const COLUMNS: usize = 512;
+const EPS: f32 = 1e-5;
 
-/// The faster style for one token and for a tile of them, measured on a small LM head. Takes the compilation of four
-/// kernels and a fraction of a second, once an adapter.
-pub async fn fastest_variant(gpu: &Gpu) -> Result<Variant> {
+/// Rows whose results are compared with what the CPU computes.
+const CHECKED_ROWS: usize = 128;
+
+/// The fastest forms for one token and for tiles, measured on a small LM head, once an adapter. A form that computes
+/// something else than the CPU (drivers have bugs) is not chosen.
+pub async fn fastest_variant(gpu: &Gpu, features: Features) -> Result<Variant> {
     let adapter = format!("{} {:?}", gpu.info.name, gpu.info.backend);
     let found = FOUND.lock().unwrap().get_or_insert_default().get(&adapter).copied();
     if let Some(variant) = found {
         return Ok(variant);
     }
+    let head = gpu.guard("a measurement", || Head::new(gpu)).await?;
+    let mut search = Search {
+        head: &head,
+        features,
+        began: Instant::now(),
+        running_ms: 0.0,
+    };
+    let [decode, prefill] = [search.plain(Form::decoding).await?, search.plain(|form| form).await?];
     let variant = Variant {
-        decode: faster(gpu, Form::decoding).await?,
-        prefill: faster(gpu, |form| form).await?,
+        decode: search.refined(decode).await?,
+        prefill: search.refined(prefill).await?,
     };
     FOUND.lock().unwrap().get_or_insert_default().insert(adapter, variant);
     Ok(variant)
 }
 
-async fn faster(gpu: &Gpu, used: fn(Form) -> Form) -> Result<Form> {
-    let workgroup = dispatch_ms(gpu, used(Form::WORKGROUP)).await;
-    let thread = dispatch_ms(gpu, used(Form::THREAD)).await;
-    gpu.check()?;
-    Ok(match (workgroup, thread) {
-        // The style made for GPUs has the benefit of the doubt.
-        (Ok(workgroup), Ok(thread)) if thread < 0.8 * workgroup => used(Form::THREAD),
-        (Ok(_), _) => used(Form::WORKGROUP),
-        // A driver may fail to compile one of them.
-        (Err(_), Ok(_)) => used(Form::THREAD),
-        (Err(error), Err(_)) => return Err(error),
-    })
+/// The forms measured so far, against the clock.
+struct Search<'a> {
+    head: &'a Head<'a>,
+    features: Features,
+    began: Instant,
+    running_ms: f64,
 }
 
-/// How long a dispatch takes. A submit's way there and back may take longer than the kernel: so the time of a few dispatches
-/// is taken off that of four times as many, and there are enough for that to be told apart.
-async fn dispatch_ms(gpu: &Gpu, form: Form) -> Result<f64> {
-    let measured = gpu.guard("a measurement", || {
-        let kernel = LmHead::new(gpu, [form.tile, COLUMNS, ROWS], 1e-5, form);
-        let tile = form.tile;
-        let step = gpu.upload(
-            "step",
-            &[Step {
-                position: 0,
-                count: tile as u32,
-                head_row: 0,
-                head_rows: tile as u32,
-            }],
-        );
-        let nibbles = gpu.storage("nibbles", (ROWS * COLUMNS / 2) as u64);
-        let scales = gpu.storage("scales", (ROWS * COLUMNS / 16) as u64);
-        let norm = gpu.storage("norm", (COLUMNS * 2) as u64);
-        let x = gpu.storage("x", (tile * COLUMNS * 4) as u64);
-        let logits = gpu.storage("logits", (tile * ROWS * 4) as u64);
-        let bind_group = kernel.bind(gpu, &step, [&nibbles, &scales], &norm, &x, &logits);
-        (kernel, bind_group)
-    });
-    let (kernel, bind_group) = measured.await?;
-    let run = async |dispatches: u32| -> Result<f64> {
-        let begin = Instant::now();
-        let mut commands = gpu.commands();
-        commands.pass(|pass| {
-            for _ in 0..dispatches {
-                kernel.dispatch(&bind_group, form.tile).encode(pass);
+/// A form and what a dispatch of it takes.
+type Measured = (Form, f64);
+
+impl Search<'_> {
+    /// The better of the two plain forms.
+    async fn plain(&mut self, used: fn(Form) -> Form) -> Result<Measured> {
+        let workgroup = self.measured(used(Form::WORKGROUP)).await;
+        let thread = self.measured(used(Form::THREAD)).await;
+        Ok(match (workgroup?, thread?) {
+            (Some(workgroup), Some(thread)) if thread.1 < THREAD_SHARE * workgroup.1 => thread,
+            (Some(workgroup), _) => workgroup,
+            (None, Some(thread)) => thread,
+            (None, None) => return Err(GpuError::WrongResults(self.head.gpu.info.name.clone()).into()),
+        })
+    }
+
+    /// The best form found by changing one thing after the other: sums by subgroups, how inputs are kept, the tile.
+    async fn refined(&mut self, best: Measured) -> Result<Form> {
+        let mut best = best;
+        for aspect in [Aspect::Subgroups, Aspect::Inputs, Aspect::Tile] {
+            let from = best.0;
+            let others = Form::all().map(|form| if from.tile == 1 { form.decoding() } else { form });
+            // Without a packed dot product, INT8 in workgroups is F32 with rounding on top.
+            let worthwhile = |form: &Form| (form.style, form.inputs) != (Style::Workgroup, Inputs::Int8);
+            for form in others
+                .filter(|form| aspect.alone_differs(from, *form))
+                .filter(worthwhile)
+            {
+                let in_all_ms = self.began.elapsed().as_secs_f64() * 1e3;
+                if form.check(self.features).is_err() || self.running_ms > RUNNING_MS || in_all_ms > IN_ALL_MS {
+                    continue;
+                }
+                let share = if aspect == Aspect::Inputs {
+                    ROUNDED_SHARE
+                } else {
+                    OTHER_SHARE
+                };
+                if let Some(other) = self.measured(form).await?
+                    && other.1 < share * best.1
+                {
+                    best = other;
+                }
             }
-        });
-        commands.submit();
-        gpu.idle().await?;
-        Ok(begin.elapsed().as_secs_f64() * 1e3)
-    };
-    run(1).await?; // compiles
-    let mut dispatches = 1;
-    let mut few_ms = run(dispatches).await?;
-    loop {
-        let many_ms = run(4 * dispatches).await?;
-        if many_ms >= LONG_ENOUGH_MS || dispatches >= MOST_DISPATCHES {
-            return Ok((many_ms - few_ms).max(0.0) / f64::from(3 * dispatches));
         }
-        dispatches *= 4;
-        few_ms = many_ms;
+        Ok(best.0)
+    }
+
+    /// `None` if the form does not compile here, or computes something else.
+    async fn measured(&mut self, form: Form) -> Result<Option<Measured>> {
+        let dispatch_ms = self.head.dispatch_ms(form, &mut self.running_ms).await;
+        self.head.gpu.check()?;
+        Ok(dispatch_ms.ok().flatten().map(|ms| (form, ms)))
+    }
+}
+
+/// What two forms may differ in.
+#[derive(Clone, Copy, PartialEq)]
+enum Aspect {
+    Subgroups,
+    Inputs,
+    Tile,
+}
+
+impl Aspect {
+    fn alone_differs(self, a: Form, b: Form) -> bool {
+        let changed = match self {
+            Aspect::Subgroups => Form {
+                subgroups: b.subgroups,
+                ..a
+            },
+            Aspect::Inputs => Form { inputs: b.inputs, ..a },
+            Aspect::Tile => Form { tile: b.tile, ..a },
+        };
+        a != b && changed == b
+    }
+}
+
+/// A small LM head `[ROWS, COLUMNS]` of pseudorandom weights, with inputs for the largest tile.
+struct Head<'a> {
+    gpu: &'a Gpu,
+    weights: [wgpu::Buffer; 2],
+    norm: wgpu::Buffer,
+    x: wgpu::Buffer,
+    logits: wgpu::Buffer,
+    /// `[LARGEST_TILE, CHECKED_ROWS]`
+    expected: Vec<f32>,
+}
+
+impl Head<'_> {
+    fn new(gpu: &Gpu) -> Head<'_> {
+        let mut state = 1_u32;
+        let mut random = || {
+            // xorshift32: good enough to have every nibble and sign.
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state
+        };
+        let nibbles: Vec<u32> = (0..ROWS * COLUMNS / 8).map(|_| random()).collect();
+        let scales: Vec<u16> = (0..ROWS * COLUMNS / 32)
+            .map(|_| f16::from_f32((1 + random() % 64) as f32 / 4096.0).to_bits())
+            .collect();
+        let x: Vec<f32> = (0..LARGEST_TILE * COLUMNS)
+            .map(|_| random() as f32 / u32::MAX as f32 * 2.0 - 1.0)
+            .collect();
+        let matrix = Matrix::Int4 {
+            qweight: bytemuck::cast_slice(&nibbles),
+            scale: bytemuck::cast_slice(&scales),
+            columns: COLUMNS,
+            inputs: Inputs::F32,
+        };
+        let rows: Vec<Vec<f32>> = (0..CHECKED_ROWS).map(|row| matrix.row(row)).collect();
+        let expected = x.chunks_exact(COLUMNS).flat_map(|x| {
+            let scale = inverse_rms(x, EPS);
+            rows.iter().map(move |row| dot(row, x) * scale)
+        });
+        Head {
+            gpu,
+            expected: expected.collect(),
+            weights: [gpu.upload("nibbles", &nibbles), gpu.upload("scales", &scales)],
+            norm: gpu.upload("norm", &[bf16::ONE.to_bits(); COLUMNS]),
+            x: gpu.upload("x", &x),
+            logits: gpu.storage("logits", (LARGEST_TILE * ROWS * 4) as u64),
+        }
+    }
+
+    /// How long a dispatch takes: for one token, or for as many as the largest tile has; `None` if its results are wrong. Adds
+    /// the time of the runs to `running_ms`. A submit's way there and back may take longer than the kernel: so the time of a
+    /// few dispatches is taken off that of four times as many, and there are enough for that to be told apart.
+    async fn dispatch_ms(&self, form: Form, running_ms: &mut f64) -> Result<Option<f64>> {
+        let gpu = self.gpu;
+        let tokens = if form.tile == 1 { 1 } else { LARGEST_TILE };
+        let compiled = gpu.guard("a measurement", || {
+            let kernel = LmHead::new(gpu, [LARGEST_TILE, COLUMNS, ROWS], EPS, form);
+            let step = gpu.upload(
+                "step",
+                &[Step {
+                    position: 0,
+                    count: tokens as u32,
+                    head_row: 0,
+                    head_rows: tokens as u32,
+                }],
+            );
+            let [nibbles, scales] = &self.weights;
+            let bind_group = kernel.bind(gpu, &step, [nibbles, scales], &self.norm, &self.x, &self.logits);
+            (kernel, bind_group)
+        });
+        let (kernel, bind_group) = compiled.await?;
+        let mut run = async |dispatches: u32| -> Result<f64> {
+            let begin = Instant::now();
+            let mut commands = gpu.commands();
+            commands.pass(|pass| {
+                for _ in 0..dispatches {
+                    kernel.dispatch(&bind_group, tokens).encode(pass);
+                }
+            });
+            commands.submit();
+            gpu.idle().await?;
+            let ms = begin.elapsed().as_secs_f64() * 1e3;
+            *running_ms += ms;
+            Ok(ms)
+        };
+        run(1).await?; // drivers compile, and start up, on first use
+        let mut dispatches = 1;
+        let mut few_ms = run(dispatches).await?;
+        let ms = loop {
+            let many_ms = run(4 * dispatches).await?;
+            if many_ms >= LONG_ENOUGH_MS || dispatches >= MOST_DISPATCHES {
+                break (many_ms - few_ms).max(0.0) / f64::from(3 * dispatches);
+            }
+            dispatches *= 4;
+            few_ms = many_ms;
+        };
+        Ok(self.is_right(form.inputs, tokens).await?.then_some(ms))
+    }
+
+    /// Whether the logits are what the CPU found, up to what rounding the inputs costs.
+    async fn is_right(&self, inputs: Inputs, tokens: usize) -> Result<bool> {
+        let logits: Vec<f32> = self.gpu.read(&self.logits).await?;
+        let size = (dot(&self.expected, &self.expected) / self.expected.len() as f32).sqrt();
+        let tolerance = size
+            * match inputs {
+                Inputs::F32 => 1e-3,
+                Inputs::F16 => 1e-2,
+                Inputs::Int8 | Inputs::Packed => 5e-2,
+            };
+        let found = logits.chunks_exact(ROWS).flat_map(|token| &token[..CHECKED_ROWS]);
+        let checked = &self.expected[..tokens * CHECKED_ROWS];
+        Ok((checked.iter().zip(found)).all(|(expected, found)| (found - expected).abs() <= tolerance))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Requirements;
+
+    #[test]
+    fn a_form_is_held_to_the_cpu() {
+        pollster::block_on(async {
+            let gpu = Gpu::open(Requirements::default()).await.unwrap();
+            let features = gpu.features().await.unwrap();
+            let mut head = Head::new(&gpu);
+            let (rounded, plain) = (Inputs::Int8, Form::WORKGROUP);
+            for form in Form::all().filter(|form| form.check(features).is_ok()) {
+                assert!(head.dispatch_ms(form, &mut 0.0).await.unwrap().is_some(), "{form}");
+            }
+            // What INT8 computes is too far off for F32, and a wrong matrix for all.
+            let int8 = Form {
+                inputs: rounded,
+                ..plain
+            };
+            assert!(head.dispatch_ms(int8, &mut 0.0).await.unwrap().is_some());
+            assert!(!head.is_right(Inputs::F32, LARGEST_TILE).await.unwrap());
+            head.weights[1] = gpu.upload("scales", &[0x2000_u16; ROWS * COLUMNS / 32]);
+            assert!(head.dispatch_ms(int8, &mut 0.0).await.unwrap().is_none());
+        });
+    }
+
+    #[test]
+    fn one_thing_is_changed_at_a_time() {
+        let packed: Form = "workgroup-packed".parse().unwrap();
+        let others = |aspect: Aspect| -> Vec<String> {
+            let forms = Form::all().filter(|form| aspect.alone_differs(packed, *form));
+            forms.map(|form| form.to_string()).collect()
+        };
+        assert_eq!(others(Aspect::Subgroups), ["workgroup-packed-subgroups"]);
+        assert_eq!(others(Aspect::Inputs), ["workgroup", "workgroup-int8", "workgroup-f16"]);
+        assert_eq!(others(Aspect::Tile), ["workgroup-packed-tile8"]);
     }
 }

@@ -5,36 +5,80 @@ import { strict as assert } from 'node:assert';
 import { loadAs } from './engine.mjs';
 import { browserTest } from './harness.mjs';
 
-browserTest('the faster kernels are found, and remembered by adapter', {}, async ({ page }) => {
-  const remembered = () => page.evaluate(async () => {
-    const cache = await caches.open('mobilemoe-variants-2');
+const CACHE = 'mobilemoe-variants-2';
+const TIMEOUT_MS = 300_000;
+
+browserTest('the faster kernels are found, and remembered by adapter', { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
+  const remembered = () => page.evaluate(async (name) => {
+    const cache = await caches.open(name);
     const found = await Promise.all((await cache.keys()).map(async (request) => [request.url, await (await cache.match(request)).json()]));
     return Object.fromEntries(found);
-  });
+  }, CACHE);
   const measured = await loadAs(page, 'synthetic-tiny', {});
-  const styles = Object.values(measured.variant);
   assert.deepEqual(Object.keys(measured.variant).sort(), ['decode', 'prefill']);
-  assert.ok(styles.every((style) => style === 'thread' || style === 'workgroup'), styles);
+  const names = await formNames(page);
+  for (const form of Object.values(measured.variant)) assert.ok(names.includes(form), form);
   const address = `https://variants.invalid/${encodeURIComponent(measured.adapter)}`;
   assert.deepEqual(await remembered(), { [address]: measured.variant });
 
   // What is remembered is used: here the opposite of what was measured.
-  const other = (style) => (style === 'thread' ? 'workgroup' : 'thread');
+  const other = (form) => (form.startsWith('thread') ? 'workgroup' : 'thread');
   const opposite = { decode: other(measured.variant.decode), prefill: other(measured.variant.prefill) };
   const put = (text) => page.evaluate(
-    async ([address, text]) => (await caches.open('mobilemoe-variants-2')).put(address, new Response(text)),
-    [address, text],
+    async ([name, address, text]) => (await caches.open(name)).put(address, new Response(text)),
+    [CACHE, address, text],
   );
   await put(JSON.stringify(opposite));
   assert.deepEqual((await loadAs(page, 'synthetic-tiny', {})).variant, opposite);
-  // A given one comes first, and what cannot be read is measured again.
+  // A given one comes first. What cannot be read, or no longer runs here, is measured again.
   assert.deepEqual((await loadAs(page, 'synthetic-tiny', { variant: measured.variant })).variant, measured.variant);
-  await put('{"decode": "quantum"}');
-  await loadAs(page, 'synthetic-tiny', {});
-  assert.ok(styles.includes((await remembered())[address].decode));
-
-  const refused = await page.evaluate(
-    () => window.failure(window.MobileMoE.load('synthetic-tiny', { variant: { decode: 'quantum', prefill: 'thread' } })),
-  );
-  assert.match(refused.message, /quantum/);
+  for (const text of ['{"decode": "quantum"}', '{"decode": "workgroup-f16", "prefill": "thread"}']) {
+    await put(text);
+    const { variant } = await loadAs(page, 'synthetic-tiny', {});
+    assert.deepEqual((await remembered())[address], variant);
+    assert.ok(!text.includes(variant.decode));
+  }
 });
+
+browserTest('a form is refused where it is unknown or the device lacks something', {}, async ({ page }) => {
+  await loadAs(page, 'synthetic-tiny', { variant: { decode: 'thread', prefill: 'thread' } });
+  const refused = (form) => page.evaluate(
+    (form) => window.failure(window.MobileMoE.load('synthetic-tiny', { variant: { decode: form, prefill: 'thread' } })),
+    form,
+  );
+  assert.match((await refused('quantum')).message, /"quantum", only thread, workgroup/);
+  // SwiftShader has no halves.
+  const { code, message } = await refused('workgroup-f16');
+  assert.equal(code, 'MissingFeature');
+  assert.match(message, /shader-f16/);
+});
+
+browserTest('every form computes the same', { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
+  const logits = async (form) => {
+    const { variant } = await loadAs(page, 'synthetic-tiny', { kv: 'f32', variant: { decode: form, prefill: form } });
+    assert.equal(variant.prefill, form);
+    return page.evaluate(async () => [...(await window.engine.logits(Array.from({ length: 23 }, (_, i) => 5 * i), { allPositions: true })).logits]);
+  };
+  const furthest = (a, b) => a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0);
+  const expected = await logits('thread');
+  for (const form of ['workgroup', 'workgroup-subgroups-tile8']) {
+    const error = furthest(await logits(form), expected);
+    assert.ok(error < 1e-3, `${form}: off by ${error}`);
+  }
+  // The packed dot product gives the integers that INT8 without it gives, to the last bit.
+  for (const rest of ['', '-subgroups', '-tile8']) {
+    const [int8, packed] = [await logits(`workgroup-int8${rest}`), await logits(`workgroup-packed${rest}`)];
+    assert.equal(furthest(packed, int8), 0, rest);
+    const error = furthest(int8, expected);
+    console.log(`    INT8${rest}: largest difference of a logit ${error.toExponential(2)}`);
+    assert.ok(error > 1e-4 && error < 1, `off by ${error}`);
+  }
+});
+
+/** The forms that the engine knows, from its own words. */
+async function formNames(page) {
+  const { message } = await page.evaluate(
+    () => window.failure(window.MobileMoE.load('synthetic-tiny', { variant: { decode: 'none', prefill: 'none' } })),
+  );
+  return message.match(/only (.*)/)[1].split(/[, ]+/);
+}

@@ -1,7 +1,10 @@
 //! The fixtures of `tests/fixtures`: checkpoints in the published format with expected values from official code.
 #![allow(dead_code)] // each test file uses its part
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use mobilemoe_web::{
     checkpoint::{Checkpoint, DirectoryRepository, MemoryRepository, Repository, safetensors::read_header},
@@ -68,14 +71,12 @@ impl Fixture {
 
     /// With kernels of one form.
     pub fn engine_of(&self, form: Form, kv: KvFormat, chunk_tokens: usize) -> Engine {
-        let options = ModelOptions {
-            kv,
-            variant: Some(Variant::of(form)),
-            chunk_tokens,
-            context_length: Some(2048),
-            ..Default::default()
-        };
-        block_on(Engine::load(&self.checkpoint(), &options, &mut |_, _| ())).unwrap()
+        self.engine_if_offered(form, kv, chunk_tokens).unwrap()
+    }
+
+    /// The same; `None` if the device lacks what the form needs.
+    pub fn engine_if_offered(&self, form: Form, kv: KvFormat, chunk_tokens: usize) -> Option<Engine> {
+        engine_if_offered(&directory(self.name), form, kv, chunk_tokens)
     }
 
     pub fn reference(&self, quantize: bool) -> Reference {
@@ -112,6 +113,26 @@ pub fn floats(value: &Value) -> Vec<f32> {
         .iter()
         .map(|x| x.as_f64().unwrap() as f32)
         .collect()
+}
+
+/// The checkpoint in a directory with kernels of one form; `None` if the device lacks what the form needs.
+pub fn engine_if_offered(directory: &Path, form: Form, kv: KvFormat, chunk_tokens: usize) -> Option<Engine> {
+    let options = ModelOptions {
+        kv,
+        variant: Some(Variant::of(form)),
+        chunk_tokens,
+        context_length: Some(2048),
+        ..Default::default()
+    };
+    let checkpoint = block_on(Checkpoint::open(DirectoryRepository::new(directory))).unwrap();
+    match block_on(Engine::load(&checkpoint, &options, &mut |_, _| ())) {
+        Ok(engine) => Some(engine),
+        Err(error) if error.code() == "MissingFeature" => {
+            println!("{error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
 }
 
 /// Largest absolute difference; lengths must agree.
