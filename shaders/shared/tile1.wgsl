@@ -1,6 +1,7 @@
 // One token: four of its values, and a sum over them.
 alias Inputs = vec4<f32>;
 alias Sums = f32;
+const TOKEN_IN_TILE: Sums = 0.0;
 
 fn inputs(i: u32) -> Inputs {
     return input4(0u, i);
