@@ -22,16 +22,31 @@ fn add_lanes(local: u32, lanes: u32, sums: Sums) -> Sums {
     return total;
 }
 
-// Afterwards shared_sum(i, apart) has the sum over threads i, i + apart, i + 2 apart, ...
+// Afterwards shared_sum(i, apart) has the sum over threads i, i + apart, i + 2 apart, ... (`apart` is a power of 2). Where that
+// are many, 32 threads (of each sum) add up their share first; where few, a barrier more is not worth it.
+fn parts_of(apart: u32) -> u32 {
+    return select(256u / apart, 32u, 256u / apart > 64u);
+}
 fn share(local: u32, apart: u32, value: vec4<f32>) {
     workgroupBarrier();
     scratch[local] = value;
     workgroupBarrier();
+    let kept = parts_of(apart) * apart;
+    if (kept < 256u) {
+        if (local < kept) {
+            var sum = value;
+            for (var at = local + kept; at < 256u; at += kept) {
+                sum += scratch[at];
+            }
+            scratch[local] = sum;
+        }
+        workgroupBarrier();
+    }
 }
 fn shared_sum(i: u32, apart: u32) -> vec4<f32> {
-    var sum = vec4<f32>();
-    for (var at = i; at < 256u; at += apart) {
-        sum += scratch[at];
+    var sum = scratch[i];
+    for (var part = 1u; part < parts_of(apart); part++) {
+        sum += scratch[i + part * apart];
     }
     return sum;
 }
