@@ -289,6 +289,28 @@ mod tests {
     }
 
     #[test]
+    fn the_search_goes_on_from_a_slow_form_and_ends_in_time() {
+        pollster::block_on(async {
+            let gpu = Gpu::open(Requirements::default()).await.unwrap();
+            let head = Head::new(&gpu);
+            let features = gpu.features().await.unwrap();
+            let search = |running_ms| Search {
+                head: &head,
+                features,
+                began: Instant::now(),
+                running_ms,
+            };
+            let plain = Form::WORKGROUP;
+            assert_eq!(search(0.0).refined((plain, 0.0)).await.unwrap(), plain);
+            let slow = (plain, f64::INFINITY);
+            assert_eq!(search(RUNNING_MS + 1.0).refined(slow).await.unwrap(), plain);
+            let found = search(0.0).refined(slow).await.unwrap();
+            assert_eq!(found.subgroups, features.subgroup_size.is_some(), "{found}");
+            assert_eq!(found.style, Style::Workgroup);
+        });
+    }
+
+    #[test]
     fn one_thing_is_changed_at_a_time() {
         let packed: Form = "workgroup-packed".parse().unwrap();
         let others = |aspect: Aspect| -> Vec<String> {

@@ -32,7 +32,7 @@ pub struct EngineArgs {
     /// Longest prompt and answer together, in tokens [default: what the model was made for]
     #[arg(long)]
     pub context: Option<usize>,
-    /// The form of the kernels: thread, workgroup, ... [default: measured]
+    /// The form of the kernels: thread, workgroup, workgroup-packed-subgroups-tile8, ... [default: measured]
     #[arg(long)]
     pub variant: Option<Form>,
     /// Prompt tokens per submit
