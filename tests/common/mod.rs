@@ -148,6 +148,12 @@ pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
         })
 }
 
+/// Root of the mean of squared differences.
+pub fn root_mean_square(a: &[f32], b: &[f32]) -> f32 {
+    let squares: f64 = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    (squares / a.len() as f64).sqrt() as f32
+}
+
 /// Counts layers and positions where other experts were chosen although the expected margin exceeds `error`.
 /// `experts` `[layers][positions, k]`; the order among the chosen is not compared.
 pub fn wrong_choices(fixture: &Fixture, prompt: &str, experts: &[Vec<u32>], error: f32) -> usize {
