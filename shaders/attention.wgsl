@@ -28,7 +28,6 @@ fn input4(t: u32, i: u32) -> vec4<f32> {
 }
 
 #import tile
-#import quads
 
 var<workgroup> queries: array<Inputs, GROUP * 16u>; // [GROUP, 16]
 var<workgroup> scores: array<Sums, GROUP * 64u>; // [GROUP, 64 positions]

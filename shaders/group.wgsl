@@ -1,4 +1,4 @@
-// Puts the entries (token * CHOSEN + k) in order of their experts, in tiles of ENTRIES that share one; the rest of an expert's
+// Puts the entries (token * CHOSEN + k) in order of their experts, in tiles of 4 that share one; the rest of an expert's
 // last tile is EMPTY. Entries of an expert stay in the order of their tokens, so that nothing depends on timing.
 // Entries whose expert is not on the GPU are left out.
 // workgroups: [1]
@@ -8,7 +8,7 @@
 
 @group(0) @binding(0) var<storage, read> step: Step;
 @group(0) @binding(1) var<storage, read> choices: array<Choice>; // [count, CHOSEN]
-@group(0) @binding(2) var<storage, read_write> order: array<u32>; // [tiles, ENTRIES]
+@group(0) @binding(2) var<storage, read_write> order: array<u32>; // [tiles, TILE]
 @group(0) @binding(3) var<storage, read_write> grids: array<u32>; // workgroups of experts_up, then of routed_down
 
 var<workgroup> tiles_of: array<u32, EXPERTS>; // tiles of an expert, then of all before it
@@ -23,7 +23,7 @@ fn main(@builtin(local_invocation_index) local: u32) {
                 count++;
             }
         }
-        tiles_of[expert] = (count + ENTRIES - 1u) / ENTRIES;
+        tiles_of[expert] = (count + TILE - 1u) / TILE;
     }
     workgroupBarrier();
     if (local == 0u) {
@@ -33,9 +33,9 @@ fn main(@builtin(local_invocation_index) local: u32) {
             tiles_of[expert] = tiles;
             tiles += own;
         }
-        // The shared expert's tiles of tokens are in the same grid: at least as many, those past the routed ones empty.
+        // The shared expert's tiles are in the same grid: at least as many, those past the routed ones empty.
         for (; tiles < (step.count + TILE - 1u) / TILE; tiles++) {
-            order[tiles * ENTRIES] = EMPTY;
+            order[tiles * TILE] = EMPTY;
         }
         grids[0] = UP_WORKGROUPS;
         grids[1] = tiles;
@@ -46,14 +46,14 @@ fn main(@builtin(local_invocation_index) local: u32) {
     }
     workgroupBarrier();
     for (var expert = local; expert < EXPERTS; expert += 64u) {
-        var at = tiles_of[expert] * ENTRIES;
+        var at = tiles_of[expert] * TILE;
         for (var i = 0u; i < entries; i++) {
             if (choices[i].expert == expert && choices[i].slot != EMPTY) {
                 order[at] = i;
                 at++;
             }
         }
-        while (at % ENTRIES != 0u) {
+        while (at % TILE != 0u) {
             order[at] = EMPTY;
             at++;
         }

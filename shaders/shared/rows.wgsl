@@ -1,12 +1,13 @@
 // y = W x for INT4 matrices W [out, in] with a scale for 32 inputs, one thread a block of rows, for TILE tokens at once.
 //
 // A thread holds 64 inputs of every token and passes over its rows with them, then the next 64: inputs are read once a block
-// of rows, and nothing waits for other threads. The including kernel imports blocks and group_dot, and declares
+// of rows, and nothing waits for other threads. The including kernel imports group_dot and declares
 //   weights: array<vec4<u32>, ...>  the buffer that the matrices are in, by groups of 32 weights
 //   scale_word(i)                   word i of the buffer that their scales are in
 //   WIDTH                           inputs of a row
 //   ROWS                            rows a thread has of one matrix
 //   MATRICES                        1, or 2 with the same inputs: their rows one behind the other in sums
+//   input4(token_in_tile, i) ->     inputs 4i .. 4i+3 of a token (already normalised, if need be)
 
 const GROUPS: u32 = WIDTH / 32u; // of a row
 const PAIRED: bool = GROUPS % 2u == 0u; // then 64 inputs are always there, and both their scales in one word
@@ -14,11 +15,11 @@ const PAIRED: bool = GROUPS % 2u == 0u; // then 64 inputs are always there, and 
 var<private> sums: array<Sums, MATRICES * ROWS>;
 
 // Past an odd row's last group there are no inputs, so what weights and scales are read there counts for nothing.
-fn second_inputs(block: u32) -> Inputs32 {
-    if (!PAIRED && block >= GROUPS) {
-        return Inputs32();
+fn second_inputs(i: u32) -> Inputs {
+    if (!PAIRED && i >= WIDTH / 4u) {
+        return Inputs();
     }
-    return inputs_of_all(block);
+    return inputs(i);
 }
 
 // `row`: the first of ROWS rows, past a matrix's last one of no meaning; `weight`: the matrices' first groups; `scale`: their first scales, counted in halves.
@@ -27,15 +28,15 @@ fn sum_rows(row: u32, weight: array<u32, MATRICES>, scale: array<u32, MATRICES>)
         sums[r] = Sums();
     }
     for (var group = 0u; group < GROUPS; group += 2u) {
-        let x = inputs_of_all(group);
-        var x0 = x[0];
-        var x1 = x[1];
-        var x2 = x[2];
-        var x3 = x[3];
-        var x4 = x[4];
-        var x5 = x[5];
-        var x6 = x[6];
-        var x7 = x[7];
+        let i = group * 8u;
+        var x0 = inputs(i);
+        var x1 = inputs(i + 1u);
+        var x2 = inputs(i + 2u);
+        var x3 = inputs(i + 3u);
+        var x4 = inputs(i + 4u);
+        var x5 = inputs(i + 5u);
+        var x6 = inputs(i + 6u);
+        var x7 = inputs(i + 7u);
         let bias = weigh(x0, BIAS_LOW) + weigh(x1, BIAS_HIGH) + weigh(x2, BIAS_LOW) + weigh(x3, BIAS_HIGH)
             + weigh(x4, BIAS_LOW) + weigh(x5, BIAS_HIGH) + weigh(x6, BIAS_LOW) + weigh(x7, BIAS_HIGH);
         x0 = placed(x0, PLACE_LOW);
@@ -47,15 +48,14 @@ fn sum_rows(row: u32, weight: array<u32, MATRICES>, scale: array<u32, MATRICES>)
         x6 = placed(x6, PLACE_LOW);
         x7 = placed(x7, PLACE_HIGH);
 
-        let y = second_inputs(group + 1u);
-        var x8 = y[0];
-        var x9 = y[1];
-        var x10 = y[2];
-        var x11 = y[3];
-        var x12 = y[4];
-        var x13 = y[5];
-        var x14 = y[6];
-        var x15 = y[7];
+        var x8 = second_inputs(i + 8u);
+        var x9 = second_inputs(i + 9u);
+        var x10 = second_inputs(i + 10u);
+        var x11 = second_inputs(i + 11u);
+        var x12 = second_inputs(i + 12u);
+        var x13 = second_inputs(i + 13u);
+        var x14 = second_inputs(i + 14u);
+        var x15 = second_inputs(i + 15u);
         let bias2 = weigh(x8, BIAS_LOW) + weigh(x9, BIAS_HIGH) + weigh(x10, BIAS_LOW) + weigh(x11, BIAS_HIGH)
             + weigh(x12, BIAS_LOW) + weigh(x13, BIAS_HIGH) + weigh(x14, BIAS_LOW) + weigh(x15, BIAS_HIGH);
         x8 = placed(x8, PLACE_LOW);

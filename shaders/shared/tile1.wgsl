@@ -3,6 +3,9 @@ alias Inputs = vec4<f32>;
 alias Sums = f32;
 const TOKEN_IN_TILE: Sums = 0.0;
 
+fn inputs(i: u32) -> Inputs {
+    return input4(0u, i);
+}
 fn weigh(x: Inputs, w: vec4<f32>) -> Sums {
     return dot(x, w);
 }
@@ -10,5 +13,15 @@ fn placed(x: Inputs, place: vec4<f32>) -> Inputs {
     return x * place;
 }
 fn of_token(sums: Sums, t: u32) -> f32 {
+    return sums;
+}
+
+// Four outputs for each token.
+alias Outer = vec4<f32>;
+
+fn outer(w: vec4<f32>, x: Sums) -> Outer {
+    return w * x;
+}
+fn outer_of_token(sums: Outer, t: u32) -> vec4<f32> {
     return sums;
 }

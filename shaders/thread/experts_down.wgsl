@@ -7,13 +7,12 @@
 #import numbers
 #import halves
 #import choice
-#import block
 
 @group(0) @binding(0) var<storage, read> step: Step;
 @group(0) @binding(1) var<storage, read> weights: array<vec4<u32>, LAYER_WORDS / 4u>; // the layer's tensors
 @group(0) @binding(2) var<storage, read> words: array<u32, LAYER_WORDS>; // the same bytes
 @group(0) @binding(3) var<storage, read> routed: array<vec4<f32>, max(TOKENS * CHOSEN * HIDDEN / 4u, 1u)>; // [count, CHOSEN, HIDDEN / 4]
-@group(0) @binding(4) var<storage, read> activation: array<Block, TOKENS * ACTIVATIONS / 32u>; // [count, (CHOSEN * EXPERT + SHARED) / 32]
+@group(0) @binding(4) var<storage, read> activation: array<vec4<f32>, TOKENS * ACTIVATIONS / 4u>; // [count, (CHOSEN * EXPERT + SHARED) / 4]
 @group(0) @binding(5) var<storage, read> choices: array<Choice>; // [count, CHOSEN]
 @group(0) @binding(6) var<storage, read_write> x: array<vec4<f32>, TOKENS * HIDDEN / 4u>; // [count, HIDDEN / 4]
 
@@ -21,29 +20,24 @@ const ACTIVATIONS: u32 = CHOSEN * EXPERT + SHARED;
 const WIDTH: u32 = SHARED;
 const ROWS: u32 = 32u;
 const MATRICES: u32 = 1u;
-const IN: u32 = EXPERT;
-const OUT_GROUPS: u32 = HIDDEN / 32u;
+const INPUTS: u32 = EXPERT;
+const OUTPUT_GROUPS: u32 = HIDDEN / 32u;
 const OWN: u32 = 1u;
 
 var<private> input_rows: array<u32, TILE>; // where the activations begin that are read
 var<private> block: u32;
 var<private> routed_outputs: array<vec4<f32>, 8>;
 
-fn inputs32(t: u32, block: u32) -> Block {
-    return activation[input_rows[t] + block];
-}
-fn input4(block: u32, q: u32) -> vec4<f32> {
-    return activation[input_rows[0] + block][q];
+fn input4(t: u32, i: u32) -> vec4<f32> {
+    return activation[input_rows[t] + i];
 }
 fn scale_word(i: u32) -> u32 {
     return words[i];
 }
 
 #import tile
-#import blocks
 #import group_dot
 #import rows
-#import column_groups
 #import columns
 
 fn own_group(n: u32) -> u32 {
@@ -55,11 +49,11 @@ fn sum_routed(token: u32) {
     for (var k = 0u; k < CHOSEN; k++) {
         let choice = choices[token * CHOSEN + k];
         if (choice.slot != EMPTY) {
-            input_rows[0] = (token * ACTIVATIONS + k * EXPERT) / 32u;
-            let row = choice.slot * EXPERT * OUT_GROUPS;
-            sum_columns(1u, DOWN + row, DOWN_SCALE + row);
+            input_rows[0] = (token * ACTIVATIONS + k * EXPERT) / 4u;
+            let row = choice.slot * EXPERT * OUTPUT_GROUPS;
+            sum_columns(DOWN + row, DOWN_SCALE + row);
             for (var i = 0u; i < 8u; i++) {
-                routed_outputs[i] += choice.weight * columns_of(0u, 0u, i);
+                routed_outputs[i] += choice.weight * columns_of_token(0u, i, 0u);
             }
         }
     }
@@ -76,7 +70,7 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
         sum_routed(first_token);
     }
     for (var t = 0u; t < TILE; t++) {
-        input_rows[t] = (min(first_token + t, step.count - 1u) * ACTIVATIONS + CHOSEN * EXPERT) / 32u;
+        input_rows[t] = (min(first_token + t, step.count - 1u) * ACTIVATIONS + CHOSEN * EXPERT) / 4u;
     }
     sum_rows(block * 32u, array(SHARED_DOWN), array(SHARED_DOWN_SCALE));
 

@@ -1,7 +1,7 @@
 // activation = silu(gate h) * up h, for the CHOSEN experts of each token and for the shared expert beside them.
 //
 // A thread owns 32 activations of the shared expert (32 rows of gate, 32 of up) for a tile of tokens, or 32 of a routed
-// expert for a tile of entries that chose it (ENTRIES, 1 to decode). Routed matrices are [slot, HIDDEN in, 2 * EXPERT out].
+// expert for a tile of entries that chose it. Routed matrices are [slot, HIDDEN in, 2 * EXPERT out].
 // workgroups: [ceil((SHARED + EXPERT) / 32 / SMALL_WORKGROUP), tiles of entries]; with one token a tile [..., count], where
 // the CHOSEN experts' blocks lie side by side
 
@@ -9,46 +9,40 @@
 #import numbers
 #import halves
 #import choice
-#import block
 
 @group(0) @binding(0) var<storage, read> step: Step;
 @group(0) @binding(1) var<storage, read> weights: array<vec4<u32>, LAYER_WORDS / 4u>; // the layer's tensors
 @group(0) @binding(2) var<storage, read> words: array<u32, LAYER_WORDS>; // the same bytes
-@group(0) @binding(3) var<storage, read> order: array<u32>; // [tiles of entries, ENTRIES], see group.wgsl
-@group(0) @binding(4) var<storage, read> h: array<Block, TOKENS * HIDDEN / 32u>; // [count, HIDDEN / 32]
+@group(0) @binding(3) var<storage, read> order: array<u32>; // [tiles of entries, TILE], see group.wgsl
+@group(0) @binding(4) var<storage, read> h: array<vec4<f32>, TOKENS * HIDDEN / 4u>; // [count, HIDDEN / 4]
 @group(0) @binding(5) var<storage, read> choices: array<Choice>; // [count, CHOSEN]
 @group(0) @binding(6) var<storage, read_write> activation: array<vec4<f32>, TOKENS * ACTIVATIONS / 4u>; // [count, ACTIVATIONS / 4]
 
 const ACTIVATIONS: u32 = CHOSEN * EXPERT + SHARED;
 const WIDTH: u32 = HIDDEN; // what both kinds of matrices read
-const IN: u32 = HIDDEN;
+const INPUTS: u32 = HIDDEN;
 const ROWS: u32 = 32u; // of the shared expert, of gate and of up
 const MATRICES: u32 = 2u;
-const OUT_GROUPS: u32 = EXPERT / 16u; // of a routed expert: gate's, then up's
+const OUTPUT_GROUPS: u32 = EXPERT / 16u; // of a routed expert: gate's, then up's
 const OWN: u32 = 2u; // one of gate's, and up's beside it
 
-var<private> tokens: array<u32, max(TILE, ENTRIES)>; // whose h are the inputs
+var<private> tokens: array<u32, TILE>; // whose h are the inputs
 var<private> own: u32; // the thread's group, of gate's
 
-fn inputs32(t: u32, block: u32) -> Block {
-    return h[tokens[t] * (HIDDEN / 32u) + block];
-}
-fn input4(block: u32, q: u32) -> vec4<f32> {
-    return h[tokens[0] * (HIDDEN / 32u) + block][q];
+fn input4(t: u32, i: u32) -> vec4<f32> {
+    return h[tokens[t] * (HIDDEN / 4u) + i];
 }
 fn scale_word(i: u32) -> u32 {
     return words[i];
 }
 
 fn own_group(n: u32) -> u32 {
-    return own + n * (OUT_GROUPS / 2u);
+    return own + n * (OUTPUT_GROUPS / 2u);
 }
 
 #import tile
-#import blocks
 #import group_dot
 #import rows
-#import column_groups
 #import columns
 #import entries
 
@@ -73,24 +67,22 @@ fn routed_block(block: u32, tile: u32) {
     if (slot == EMPTY) {
         return;
     }
-    var count = 0u;
-    for (var e = 0u; e < ENTRIES; e++) {
-        let at = entry(tile, e);
+    for (var t = 0u; t < TILE; t++) {
+        tokens[t] = entry_or_first(tile, t) / max(CHOSEN, 1u);
+    }
+    own = block;
+    let row = slot * HIDDEN * OUTPUT_GROUPS;
+    sum_columns(GATE_UP + row, GATE_UP_SCALE + row);
+    for (var t = 0u; t < TILE; t++) {
+        let at = entry(tile, t);
         if (at == EMPTY) {
             break;
         }
-        tokens[e] = at / max(CHOSEN, 1u);
-        count++;
-    }
-    own = block;
-    let row = slot * HIDDEN * OUT_GROUPS;
-    sum_columns(count, GATE_UP + row, GATE_UP_SCALE + row);
-    for (var e = 0u; e < count; e++) {
-        let token_row = tokens[e] * ACTIVATIONS + entry(tile, e) % max(CHOSEN, 1u) * EXPERT;
+        let token_row = tokens[t] * ACTIVATIONS + at % max(CHOSEN, 1u) * EXPERT;
         for (var i = 0u; i < 8u; i++) {
-            let gate = columns_of(0u, e, i);
+            let gate = columns_of_token(0u, i, t);
             activation[token_row / 4u + block * 8u + i] =
-                vec4<f32>(silu(gate.x), silu(gate.y), silu(gate.z), silu(gate.w)) * columns_of(1u, e, i);
+                vec4<f32>(silu(gate.x), silu(gate.y), silu(gate.z), silu(gate.w)) * columns_of_token(1u, i, t);
         }
     }
 }

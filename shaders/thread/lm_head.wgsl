@@ -4,13 +4,12 @@
 #import step
 #import numbers
 #import halves
-#import block
 
 @group(0) @binding(0) var<storage, read> step: Step;
 @group(0) @binding(1) var<storage, read> weights: array<vec4<u32>, VOCAB * (HIDDEN / 32u)>; // [VOCAB, HIDDEN / 32] groups
 @group(0) @binding(2) var<storage, read> scales: array<u32, (VOCAB * (HIDDEN / 32u) + 1u) / 2u>; // [VOCAB, HIDDEN / 32] f16
-@group(0) @binding(3) var<storage, read> norm: array<array<vec4<u32>, 4>, HIDDEN / 32u>; // [HIDDEN / 32] of 32 BF16
-@group(0) @binding(4) var<storage, read> x: array<Block, TOKENS * (HIDDEN / 32u)>; // [count, HIDDEN / 32]
+@group(0) @binding(3) var<storage, read> norm: array<vec2<u32>, HIDDEN / 4u>; // [HIDDEN / 4] of 4 BF16
+@group(0) @binding(4) var<storage, read> x: array<vec4<f32>, TOKENS * (HIDDEN / 4u)>; // [count, HIDDEN / 4]
 @group(0) @binding(5) var<storage, read_write> logits: array<f32>; // [head_rows, VOCAB]
 
 const WIDTH: u32 = HIDDEN;
@@ -20,15 +19,14 @@ var<private> input_rows: array<u32, TILE>;
 
 #import inverse_rms
 
-fn inputs32(t: u32, block: u32) -> Block {
-    return weighted(measured(t, input_rows[t] + block), norm[block]);
+fn input4(t: u32, i: u32) -> vec4<f32> {
+    return measured(t, input_rows[t] + i) * bf16x4(norm[i]);
 }
 fn scale_word(i: u32) -> u32 {
     return scales[i];
 }
 
 #import tile
-#import blocks
 #import group_dot
 #import rows
 
@@ -40,7 +38,7 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
     }
     let head_row = thread.y * TILE;
     for (var t = 0u; t < TILE; t++) {
-        input_rows[t] = min(step.head_row + head_row + t, step.count - 1u) * (HIDDEN / 32u);
+        input_rows[t] = min(step.head_row + head_row + t, step.count - 1u) * (HIDDEN / 4u);
     }
     sum_rows(row, array(0u), array(0u));
     for (var t = 0u; t < TILE && head_row + t < step.head_rows; t++) {

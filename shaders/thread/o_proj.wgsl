@@ -3,7 +3,6 @@
 
 #import step
 #import halves
-#import block
 
 @group(0) @binding(0) var<storage, read> step: Step;
 @group(0) @binding(1) var<storage, read> weights: array<vec4<u32>, LAYER_WORDS / 4u>; // the layer's tensors
@@ -23,14 +22,11 @@ var<private> first_token: u32;
 
 var<workgroup> joined: array<vec4<f32>, select(ATTENDED / 4u, 1u, SPLITS == 1u)>; // one token's inputs, of all splits
 
-fn inputs32(t: u32, block: u32) -> Block {
-    let i = 8u * block;
+fn input4(t: u32, i: u32) -> vec4<f32> {
     if (SPLITS > 1u) {
-        return Block(joined[i], joined[i + 1u], joined[i + 2u], joined[i + 3u], joined[i + 4u], joined[i + 5u], joined[i + 6u], joined[i + 7u]);
+        return joined[i];
     }
-    let row = min(first_token + t, step.count - 1u) * (ATTENDED / 4u) + i;
-    return Block(attended[row], attended[row + 1u], attended[row + 2u], attended[row + 3u],
-        attended[row + 4u], attended[row + 5u], attended[row + 6u], attended[row + 7u]);
+    return attended4(min(first_token + t, step.count - 1u), i);
 }
 
 fn scale_word(i: u32) -> u32 {
@@ -38,7 +34,6 @@ fn scale_word(i: u32) -> u32 {
 }
 
 #import tile
-#import blocks
 #import group_dot
 #import rows
 

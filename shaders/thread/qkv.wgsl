@@ -6,13 +6,12 @@
 #import step
 #import numbers
 #import halves
-#import block
 #import pack8
 
 @group(0) @binding(0) var<storage, read> step: Step;
 @group(0) @binding(1) var<storage, read> weights: array<vec4<u32>, LAYER_WORDS / 4u>; // the layer's tensors
 @group(0) @binding(2) var<storage, read> words: array<u32, LAYER_WORDS>; // the same bytes
-@group(0) @binding(3) var<storage, read> x: array<Block, TOKENS * HIDDEN / 32u>; // [count, HIDDEN / 32]
+@group(0) @binding(3) var<storage, read> x: array<vec4<f32>, TOKENS * HIDDEN / 4u>; // [count, HIDDEN / 4]
 @group(0) @binding(4) var<storage, read> rope: array<vec2<f32>>; // [positions, 32] cos, sin
 @group(0) @binding(5) var<storage, read_write> query: array<vec2<f32>>; // [count, QUERY_HEADS, 32] pairs
 @group(0) @binding(6) var<storage, read_write> cache: array<u32>; // [positions, k|v, KV_HEADS] rows
@@ -26,10 +25,8 @@ var<private> head_pairs: array<vec2<f32>, 32>; // a rotated key or value, on its
 
 #import inverse_rms
 
-fn inputs32(t: u32, block: u32) -> Block {
-    let at = NORM / 4u + 4u * block;
-    let norm = array<vec4<u32>, 4>(weights[at], weights[at + 1u], weights[at + 2u], weights[at + 3u]);
-    return weighted(measured(t, input_rows[t] + block), norm);
+fn input4(t: u32, i: u32) -> vec4<f32> {
+    return measured(t, input_rows[t] + i) * bf16x4(vec2<u32>(words[NORM + 2u * i], words[NORM + 2u * i + 1u]));
 }
 
 fn scale_word(i: u32) -> u32 {
@@ -37,7 +34,6 @@ fn scale_word(i: u32) -> u32 {
 }
 
 #import tile
-#import blocks
 #import group_dot
 #import rows
 
@@ -49,7 +45,7 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
     }
     let first_token = thread.y * TILE;
     for (var t = 0u; t < TILE; t++) {
-        input_rows[t] = min(first_token + t, step.count - 1u) * (HIDDEN / 32u);
+        input_rows[t] = min(first_token + t, step.count - 1u) * (HIDDEN / 4u);
     }
     var weight = WQ;
     var scale = WQ_SCALE;

@@ -30,7 +30,6 @@ fn input4(t: u32, i: u32) -> vec4<f32> {
 }
 
 #import tile
-#import quads
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {

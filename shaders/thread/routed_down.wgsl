@@ -4,26 +4,26 @@
 
 #import halves
 #import choice
-#import block
 
 @group(0) @binding(0) var<storage, read> weights: array<vec4<u32>, LAYER_WORDS / 4u>; // the layer's tensors
 @group(0) @binding(1) var<storage, read> words: array<u32, LAYER_WORDS>; // the same bytes
-@group(0) @binding(2) var<storage, read> order: array<u32>; // [tiles of entries, ENTRIES], see group.wgsl
-@group(0) @binding(3) var<storage, read> activation: array<Block, TOKENS * ACTIVATIONS / 32u>; // [count, (CHOSEN * EXPERT + SHARED) / 32]
+@group(0) @binding(2) var<storage, read> order: array<u32>; // [tiles of entries, TILE], see group.wgsl
+@group(0) @binding(3) var<storage, read> activation: array<vec4<f32>, TOKENS * ACTIVATIONS / 4u>; // [count, (CHOSEN * EXPERT + SHARED) / 4]
 @group(0) @binding(4) var<storage, read> choices: array<Choice>; // [count, CHOSEN]
 @group(0) @binding(5) var<storage, read_write> routed: array<vec4<f32>, TOKENS * CHOSEN * HIDDEN / 4u>; // [count, CHOSEN, HIDDEN / 4]
 
 const ACTIVATIONS: u32 = CHOSEN * EXPERT + SHARED;
-const IN: u32 = EXPERT;
-const OUT_GROUPS: u32 = HIDDEN / 32u;
+const INPUTS: u32 = EXPERT;
+const OUTPUT_GROUPS: u32 = HIDDEN / 32u;
 const OWN: u32 = 1u;
 
 var<private> own: u32; // the thread's group of outputs
-var<private> rows: array<u32, ENTRIES>; // where an entry's activations begin
+var<private> rows: array<u32, TILE>; // where an entry's activations begin
 
-fn inputs32(e: u32, block: u32) -> Block {
-    return activation[rows[e] + block];
+fn input4(t: u32, i: u32) -> vec4<f32> {
+    return activation[rows[t] + i];
 }
+
 fn scale_word(i: u32) -> u32 {
     return words[i];
 }
@@ -31,7 +31,7 @@ fn own_group(n: u32) -> u32 {
     return own;
 }
 
-#import column_groups
+#import tile
 #import columns
 #import entries
 
@@ -40,23 +40,22 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
     own = thread.x;
     let tile = thread.y;
     let slot = slot_of(tile);
-    if (own >= OUT_GROUPS || slot == EMPTY) {
+    if (own >= OUTPUT_GROUPS || slot == EMPTY) {
         return;
     }
-    var count = 0u;
-    for (var e = 0u; e < ENTRIES; e++) {
-        let at = entry(tile, e);
+    for (var t = 0u; t < TILE; t++) {
+        let at = entry_or_first(tile, t);
+        rows[t] = (at / CHOSEN * ACTIVATIONS + at % CHOSEN * EXPERT) / 4u;
+    }
+    let row = slot * EXPERT * OUTPUT_GROUPS;
+    sum_columns(DOWN + row, DOWN_SCALE + row);
+    for (var t = 0u; t < TILE; t++) {
+        let at = entry(tile, t);
         if (at == EMPTY) {
             break;
         }
-        rows[e] = (at / CHOSEN * ACTIVATIONS + at % CHOSEN * EXPERT) / 32u;
-        count++;
-    }
-    let row = slot * EXPERT * OUT_GROUPS;
-    sum_columns(count, DOWN + row, DOWN_SCALE + row);
-    for (var e = 0u; e < count; e++) {
         for (var i = 0u; i < 8u; i++) {
-            routed[entry(tile, e) * (HIDDEN / 4u) + own * 8u + i] = columns_of(0u, e, i);
+            routed[at * (HIDDEN / 4u) + own * 8u + i] = columns_of_token(0u, i, t);
         }
     }
 }

@@ -71,22 +71,17 @@ pub mod constant {
 use constant::Constant;
 
 /// What `#import name` stands for.
-const SHARED: [(&str, &str); 45] = [
+const SHARED: [(&str, &str); 38] = [
     ("across1", include_str!("../../shaders/shared/across1.wgsl")),
     ("across4", include_str!("../../shaders/shared/across4.wgsl")),
     ("across8", include_str!("../../shaders/shared/across8.wgsl")),
     ("attended", include_str!("../../shaders/shared/attended.wgsl")),
-    ("block", include_str!("../../shaders/shared/block.wgsl")),
-    ("blocks1", include_str!("../../shaders/shared/blocks1.wgsl")),
-    ("blocks4", include_str!("../../shaders/shared/blocks4.wgsl")),
     ("cached16", include_str!("../../shaders/shared/cached16.wgsl")),
     ("cached32", include_str!("../../shaders/shared/cached32.wgsl")),
     ("cached8", include_str!("../../shaders/shared/cached8.wgsl")),
     ("choice", include_str!("../../shaders/shared/choice.wgsl")),
     ("choose", include_str!("../../shaders/shared/choose.wgsl")),
-    ("column_groups", include_str!("../../shaders/shared/column_groups.wgsl")),
-    ("columns1", include_str!("../../shaders/shared/columns1.wgsl")),
-    ("columns4", include_str!("../../shaders/shared/columns4.wgsl")),
+    ("columns", include_str!("../../shaders/shared/columns.wgsl")),
     ("entries", include_str!("../../shaders/shared/entries.wgsl")),
     ("group_dot", include_str!("../../shaders/shared/group_dot.wgsl")),
     ("halves", include_str!("../../shaders/shared/halves.wgsl")),
@@ -109,8 +104,6 @@ const SHARED: [(&str, &str); 45] = [
     ("linear", include_str!("../../shaders/shared/linear.wgsl")),
     ("numbers", include_str!("../../shaders/shared/numbers.wgsl")),
     ("pack8", include_str!("../../shaders/shared/pack8.wgsl")),
-    ("quads1", include_str!("../../shaders/shared/quads1.wgsl")),
-    ("quads4", include_str!("../../shaders/shared/quads4.wgsl")),
     ("rms", include_str!("../../shaders/shared/rms.wgsl")),
     ("routed", include_str!("../../shaders/shared/routed.wgsl")),
     ("rows", include_str!("../../shaders/shared/rows.wgsl")),
@@ -126,15 +119,12 @@ const SHARED: [(&str, &str); 45] = [
 ];
 
 /// Pieces that exist more than once, and the constant that says which is meant: its number or its name ends theirs.
-const CHOSEN_BY: [(&str, &str); 10] = [
+const CHOSEN_BY: [(&str, &str); 7] = [
     ("across", "TILE"),
-    ("blocks", "TILE"),
     ("cached", "KV_BITS"),
-    ("columns", "TILE"),
     ("heads", "HEADS"),
     ("inputs", "INPUTS"),
     ("lanes", "LANES_BY"),
-    ("quads", "TILE"),
     ("tile", "TILE"),
     ("tokens", "TILE"),
 ];

@@ -12,9 +12,6 @@ pub const PREFILL_TILE: usize = 4;
 /// The most tokens that share one in any form: buffers have room for it.
 pub const LARGEST_TILE: usize = 8;
 
-/// The most choices of an expert that share a read of it in any form.
-pub(super) const MOST_ENTRIES: usize = 32;
-
 /// How kernels that read weights share out their work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Style {
@@ -106,17 +103,8 @@ impl Form {
         Form { tile: 1, ..self }
     }
 
-    /// Entries, choices of an expert by a token, that share a read of the expert's weights. A thread that works alone holds a
-    /// part of the weights and passes over the entries with it.
-    pub(super) fn entries(self) -> usize {
-        match (self.style, self.tile) {
-            (Style::Thread, 2..) => MOST_ENTRIES,
-            (_, tile) => tile,
-        }
-    }
-
     /// What every kernel of this form is compiled with.
-    pub(super) fn constants(self, gpu: &Gpu) -> [(&'static str, Constant); 6] {
+    pub(super) fn constants(self, gpu: &Gpu) -> [(&'static str, Constant); 5] {
         let inputs = match self.inputs {
             Inputs::F32 => "f32",
             Inputs::Int8 => "int8",
@@ -125,7 +113,6 @@ impl Form {
         };
         [
             ("TILE", self.tile.into()),
-            ("ENTRIES", self.entries().into()),
             ("SMALL_WORKGROUP", Self::SMALL_WORKGROUP.into()),
             ("SUBGROUP", gpu.least_subgroup().into()),
             ("INPUTS", inputs.into()),

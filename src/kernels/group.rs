@@ -1,9 +1,7 @@
 //! Prefill: the tokens' choices put in order of their experts, so that tokens which chose the same expert share a read of
 //! its weights.
 
-use super::{
-    Choice, EMPTY_SLOT, LayerShape, PREFILL_TILE, experts_up::ExpertsUp, form::MOST_ENTRIES, routed_down::RoutedDown,
-};
+use super::{Choice, EMPTY_SLOT, LARGEST_TILE, LayerShape, experts_up::ExpertsUp, routed_down::RoutedDown};
 use crate::{
     config::ModelConfig,
     gpu::{Access, Dispatch, Gpu, Kernel, Workgroups},
@@ -17,7 +15,6 @@ impl Group {
         let config = shape.config;
         let constants = [
             ("TILE", shape.form.tile.into()),
-            ("ENTRIES", shape.form.entries().into()),
             ("EXPERTS", config.experts.into()),
             ("CHOSEN", config.experts_per_token.into()),
             ("UP_WORKGROUPS", (ExpertsUp::workgroups(shape) as usize).into()),
@@ -65,9 +62,7 @@ pub fn down_grid(grids: &wgpu::Buffer) -> Workgroups<'_> {
 
 /// The most entries in order that `tokens` tokens can make: each expert may leave its last tile unfilled.
 pub fn order_len(config: &ModelConfig, tokens: usize) -> usize {
-    let own = tokens * config.experts_per_token + config.experts * (MOST_ENTRIES - 1);
-    // Tiles without entries, where the shared expert has more tiles of tokens than the routed ones of entries.
-    own + tokens.div_ceil(PREFILL_TILE) * MOST_ENTRIES
+    tokens * config.experts_per_token + config.experts * (LARGEST_TILE - 1) + tokens.next_multiple_of(LARGEST_TILE)
 }
 
 /// The twin: tiles of `tile` entries (token * chosen + k) that share an expert, [`EMPTY_SLOT`] where a tile is not full.
@@ -91,13 +86,13 @@ mod tests {
     use super::*;
     use crate::{
         config::LayerConfig,
-        kernels::{Form, KvFormat, LARGEST_TILE, testing::*},
+        kernels::{Form, KvFormat, PREFILL_TILE, testing::*},
     };
 
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(11);
-        for case in 0..12 {
+        for case in 0..8 {
             let config = config(&mut random);
             let layer = LayerConfig {
                 rope: true,
@@ -106,12 +101,11 @@ mod tests {
             };
             let data = LayerData::new(&mut random, &config, layer);
             let count = [1, 3, 40, 130][case % 4];
-            let large = Form {
-                tile: LARGEST_TILE,
+            let tile = [PREFILL_TILE, LARGEST_TILE][case / 4];
+            let form = Form {
+                tile,
                 ..Form::WORKGROUP
             };
-            let form = [Form::WORKGROUP, large, Form::THREAD][case / 4];
-            let entries = form.entries();
             let shape = LayerShape {
                 config: &config,
                 layer,
@@ -133,16 +127,16 @@ mod tests {
             );
             run(&gpu, kernel.dispatch(&bind_group));
             let order: Vec<u32> = read(&gpu, &order);
-            let twin = group(&config, &choices, entries);
-            for (tile, twin) in order.chunks_exact(entries).zip(&twin) {
-                assert_eq!(tile, twin);
+            let twin = group(&config, &choices, tile);
+            for (entries, twin) in order.chunks_exact(tile).zip(&twin) {
+                assert_eq!(entries, twin);
             }
             let grids: Vec<u32> = read(&gpu, &grids);
-            let tiles = twin.len().max(count.div_ceil(form.tile)) as u32;
+            let tiles = twin.len().max(count.div_ceil(tile)) as u32;
             let (up, down) = (ExpertsUp::workgroups(&shape), RoutedDown::workgroups(&shape));
             assert_eq!(grids[..6], [up, tiles, 1, down, tiles, 1]);
             for empty in twin.len()..tiles as usize {
-                assert_eq!(order[empty * entries], EMPTY_SLOT);
+                assert_eq!(order[empty * tile], EMPTY_SLOT);
             }
         }
     }
