@@ -18,7 +18,7 @@ pub enum Style {
     /// 256 threads share a block of rows and add up their parts in workgroup memory: neighbours read neighbouring words.
     /// `shaders/NAME.wgsl`.
     Workgroup,
-    /// A thread has a block of rows for itself and never waits: no barrier, no workgroup memory. `shaders/thread/NAME.wgsl`.
+    /// A thread has a block of rows for itself, and does not wait while weights are read. `shaders/thread/NAME.wgsl`.
     Thread,
 }
 
