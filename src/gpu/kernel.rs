@@ -182,9 +182,12 @@ impl Kernel {
         constants: &[(&str, Constant)],
         bindings: &[Access],
     ) -> Kernel {
+        let wgsl = assemble(name, source, constants);
+        #[cfg(test)]
+        tests::check_sizes(name, &wgsl);
         let module = gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(name),
-            source: wgpu::ShaderSource::Wgsl(assemble(name, source, constants).into()),
+            source: wgpu::ShaderSource::Wgsl(wgsl.into()),
         });
         let entries: Vec<_> = (bindings.iter().enumerate())
             .map(|(binding, access)| wgpu::BindGroupLayoutEntry {
@@ -251,5 +254,37 @@ impl Dispatch<'_> {
                 Workgroups::Indirect(buffer, offset) => pass.dispatch_workgroups_indirect(buffer, offset),
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wgpu::naga::{AddressSpace, Handle, Type, front::wgsl};
+
+    /// What WGSL promises room for: in a thread's private variables, and in those of a function. WebKit refuses more.
+    const PRIVATE_BYTES: u32 = 8192;
+    /// WebGPU's default limit, which browsers hold kernels to.
+    const WORKGROUP_BYTES: u32 = 16384;
+
+    /// Every kernel that a test makes is held to both, since wgpu natively is not.
+    pub fn check_sizes(name: &str, source: &str) {
+        let module = wgsl::parse_str(source).unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
+        let bytes = |ty: Handle<Type>| module.types[ty].inner.size(module.to_ctx());
+        for (space, most) in [
+            (AddressSpace::Private, PRIVATE_BYTES),
+            (AddressSpace::WorkGroup, WORKGROUP_BYTES),
+        ] {
+            let variables = module.global_variables.iter().map(|(_, variable)| variable);
+            let sizes = variables.filter(|variable| variable.space == space);
+            let taken: u32 = sizes.map(|variable| bytes(variable.ty)).sum();
+            assert!(taken <= most, "{name}: {taken} bytes in {space:?}");
+        }
+        let functions = module.functions.iter().map(|(_, function)| function);
+        let entry_points = module.entry_points.iter().map(|entry_point| &entry_point.function);
+        for function in functions.chain(entry_points) {
+            let variables = function.local_variables.iter();
+            let taken: u32 = variables.map(|(_, variable)| bytes(variable.ty)).sum();
+            assert!(taken <= PRIVATE_BYTES, "{name}: {taken} bytes in {:?}", function.name);
+        }
     }
 }
