@@ -31,13 +31,16 @@ const MAX_TILED_GROUP: usize = 5;
 /// Room is made for so many.
 const MAX_SPLITS: usize = 16;
 
+/// The most query heads whose splits o_proj can put together in thread style: a head takes 256 bytes of workgroup memory.
+const MAX_JOINED_HEADS: usize = 64;
+
 impl Splits {
     /// For kernels of this form; many tokens keep a device busy without.
-    pub(super) fn new(form: Form) -> Splits {
+    pub(super) fn new(form: Form, query_heads: usize) -> Splits {
         let (positions, most) = match (form.style, form.tile) {
             (Style::Workgroup, 1) => (64, MAX_SPLITS),
             // As many as such devices have cores, few that o_proj has to put together.
-            (Style::Thread, 1) => (16, 4),
+            (Style::Thread, 1) if query_heads <= MAX_JOINED_HEADS => (16, 4),
             _ => (64, 1),
         };
         Splits { positions, most }
@@ -81,7 +84,7 @@ impl Attention {
             Style::Workgroup if group <= MAX_TILED_GROUP => shape.form.tile.min(PREFILL_TILE),
             _ => 1,
         };
-        let splits = Splits::new(shape.form);
+        let splits = Splits::new(shape.form, config.query_heads);
         let constants = [
             ("QUERY_HEADS", config.query_heads.into()),
             ("KV_HEADS", config.kv_heads.into()),

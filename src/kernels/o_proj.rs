@@ -48,7 +48,7 @@ impl OProj {
             include_str!("../../shaders/o_proj.wgsl"),
             include_str!("../../shaders/thread/o_proj.wgsl"),
         );
-        let constants = [&constants[..], &Splits::new(form).constants()].concat();
+        let constants = [&constants[..], &Splits::new(form, config.query_heads).constants()].concat();
         let blocks = config.hidden_size / Self::ROWS;
         OProj {
             kernel: Kernel::new(gpu, "o_proj", source, &constants, &bindings),
@@ -153,7 +153,10 @@ mod tests {
         let forms = forms(&gpu);
         for case in 0..2 * forms.len() {
             let form = forms[case / 2];
-            let config = config(&mut random);
+            let mut config = config(&mut random);
+            if case == 0 {
+                config.query_heads = config.kv_heads * 70; // more than fit workgroup memory
+            }
             let layer = LayerConfig {
                 rope: true,
                 moe: true,
@@ -162,7 +165,7 @@ mod tests {
             let data = LayerData::new(&mut random, &config, layer);
             let count = if form.tile == 1 { 1 } else { random.usize(1..10) };
             let position = [0, 5, 70, 2000][random.usize(..4)];
-            let splits = Splits::new(form).of((position + count).min(window(layer)));
+            let splits = Splits::new(form, config.query_heads).of((position + count).min(window(layer)));
             let shape = LayerShape {
                 config: &config,
                 layer,
