@@ -17,8 +17,8 @@ pub fn setup(seed: u64) -> (Gpu, fastrand::Rng) {
     (gpu, fastrand::Rng::with_seed(seed))
 }
 
-/// Forms that the device can run, for one token and for tiles: each way to keep inputs with each tile, by turns with and
-/// without subgroups. With `MOBILEMOE_PARITY=full` all there are.
+/// Forms that the device can run, for one token and for tiles: the plain ones, and each way to keep inputs with each tile, by
+/// turns with and without subgroups. With `MOBILEMOE_PARITY=full` all there are.
 pub fn forms(gpu: &Gpu) -> Vec<Form> {
     let features = pollster::block_on(gpu.features()).unwrap();
     println!("{}: {features:?}", gpu.info.name);
@@ -31,6 +31,7 @@ pub fn forms(gpu: &Gpu) -> Vec<Form> {
     (decoding.chain(tiled))
         .filter(|form| {
             full || form.style == Style::Thread
+                || [Form::WORKGROUP, Form::WORKGROUP.decoding()].contains(form)
                 || form.subgroups == ((form.inputs as usize + form.tile / PREFILL_TILE) % 2 == 1)
         })
         .collect()
