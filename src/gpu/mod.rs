@@ -300,16 +300,18 @@ impl Gpu {
     /// Runs commands that make things on the device; what fails names `what` could not be made.
     pub async fn guard<T>(&self, what: &str, make: impl FnOnce() -> T) -> Result<T, GpuError> {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal); // a driver that does not compile a kernel
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let made = make();
-        let (validation, memory) = (validation.pop(), memory.pop());
+        let (validation, internal, memory) = (validation.pop(), internal.pop(), memory.pop());
         if let Some(error) = memory.await {
             return Err(GpuError::OutOfMemory {
                 what: what.into(),
                 reason: error.to_string(),
             });
         }
-        if let Some(error) = validation.await {
+        let refused = validation.await;
+        if let Some(error) = refused.or(internal.await) {
             return Err(GpuError::Command(format!("making {what}: {error}")));
         }
         self.check()?;
