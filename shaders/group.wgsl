@@ -1,4 +1,4 @@
-// Puts the entries (token * CHOSEN + k) in order of their experts, in tiles of 4 that share one; the rest of an expert's
+// Puts the entries (token * CHOSEN + k) in order of their experts, in tiles that share one; the rest of an expert's
 // last tile is EMPTY. Entries of an expert stay in the order of their tokens, so that nothing depends on timing.
 // Entries whose expert is not on the GPU are left out.
 // workgroups: [1]
