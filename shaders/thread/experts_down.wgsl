@@ -4,7 +4,6 @@
 // workgroups: [ceil(HIDDEN / 32 / SMALL_WORKGROUP), ceil(count / TILE)]
 
 #import step
-#import numbers
 #import halves
 #import choice
 
