@@ -3,7 +3,8 @@ import type { KernelVariant } from './types.js';
 
 const CACHE = 'mobilemoe-variants-2'; // another number when kernels change enough to be measured anew
 
-const address = (adapter: string) => `https://variants.invalid/${encodeURIComponent(adapter)}`;
+// By browser too: another version may compile other kernels, or other ones faster.
+const address = (adapter: string) => `https://variants.invalid/${encodeURIComponent(`${adapter} ${navigator.userAgent}`)}`;
 
 /** What was found on this adapter, as JSON; `undefined` if nothing was, or the page may not keep anything. */
 export async function rememberedVariant(adapter: string): Promise<string | undefined> {

@@ -154,9 +154,16 @@ impl Model {
             None => fastest_variant(&gpu, features).await?,
         };
         variant.check(features)?;
-        let kernels = gpu
-            .guard("the kernels", || Kernels::new(&gpu, &config, &plan, variant))
-            .await?;
+        let make = async |variant| {
+            gpu.guard("the kernels", || Kernels::new(&gpu, &config, &plan, variant))
+                .await
+        };
+        let plain = Variant::of(Form::WORKGROUP);
+        let (variant, kernels) = match make(variant).await {
+            // A form that did well on a small LM head may still not compile for this model.
+            Err(_) if options.variant.is_none() && variant != plain => (plain, make(plain).await?),
+            kernels => (variant, kernels?),
+        };
         let scratch = gpu.guard("activations", || Scratch::new(&gpu, &config, &plan)).await?;
         let weights = Weights::load(&gpu, &plan, checkpoint, progress).await?;
         let binds = gpu

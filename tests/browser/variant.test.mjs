@@ -18,7 +18,8 @@ browserTest('the faster kernels are found, and remembered by adapter', { timeout
   assert.deepEqual(Object.keys(measured.variant).sort(), ['decode', 'prefill']);
   const names = await formNames(page);
   for (const form of Object.values(measured.variant)) assert.ok(names.includes(form), form);
-  const address = `https://variants.invalid/${encodeURIComponent(measured.adapter)}`;
+  const agent = await page.evaluate(() => navigator.userAgent);
+  const address = `https://variants.invalid/${encodeURIComponent(`${measured.adapter} ${agent}`)}`;
   assert.deepEqual(await remembered(), { [address]: measured.variant });
 
   // What is remembered is used: here the opposite of what was measured.
