@@ -114,6 +114,10 @@ fn pocket_model() {
     let forms = [("workgroup-packed", 0.985, 1.005), ("workgroup-f16", 0.998, 1.001)];
     for (form, agreement, perplexity) in &forms[..if full() { 2 } else { 1 }] {
         let Some(cost) = cost(&directory, form, &texts) else {
+            assert_eq!(
+                *form, "workgroup-f16",
+                "{form} needs nothing that a native device could lack"
+            );
             continue;
         };
         assert!(cost.positions >= 1000);
@@ -124,13 +128,10 @@ fn pocket_model() {
     }
 }
 
-/// Random weights, and random ids, are harder: what is close to a tie in routing tips. Minutes on a software GPU: only with
-/// `MOBILEMOE_PARITY=full`.
+/// Random weights, and random ids, are harder: what is close to a tie in routing tips.
 #[test]
+#[ignore = "minutes on a software GPU"]
 fn random_weights() {
-    if !full() {
-        return;
-    }
     for name in ["tiny-a", "tiny-c"] {
         let prompts = Fixture::open(name).prompts().into_iter().map(|(_, ids)| ids);
         let texts: Vec<Vec<u32>> = prompts.filter(|ids| ids.len() > 100).collect();

@@ -22,7 +22,8 @@ fn second_inputs(i: u32) -> Inputs {
     return inputs(i);
 }
 
-// `row`: the first of ROWS rows, past a matrix's last one of no meaning; `weight`: the matrices' first groups; `scale`: their first scales, counted in halves.
+// `row`: the first of ROWS rows, past a matrix's last one of no meaning; `weight`: the matrices' first groups; `scale`: their
+// first scales, counted in halves.
 fn sum_rows(row: u32, weight: array<u32, MATRICES>, scale: array<u32, MATRICES>) {
     for (var r = 0u; r < MATRICES * ROWS; r++) {
         sums[r] = Sums();

@@ -15,13 +15,3 @@ fn placed(x: Inputs, place: vec4<f32>) -> Inputs {
 fn of_token(sums: Sums, t: u32) -> f32 {
     return sums;
 }
-
-// Four outputs for each token.
-alias Outer = vec4<f32>;
-
-fn outer(w: vec4<f32>, x: Sums) -> Outer {
-    return w * x;
-}
-fn outer_of_token(sums: Outer, t: u32) -> vec4<f32> {
-    return sums;
-}

@@ -15,13 +15,3 @@ fn placed(x: Inputs, place: vec4<f32>) -> Inputs {
 fn of_token(sums: Sums, t: u32) -> f32 {
     return sums[t];
 }
-
-// Four outputs for each token: a column a token.
-alias Outer = mat4x4<f32>;
-
-fn outer(w: vec4<f32>, x: Sums) -> Outer {
-    return mat4x4<f32>(w * x.x, w * x.y, w * x.z, w * x.w);
-}
-fn outer_of_token(sums: Outer, t: u32) -> vec4<f32> {
-    return sums[t];
-}

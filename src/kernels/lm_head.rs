@@ -13,14 +13,12 @@ pub struct LmHead {
 }
 
 impl LmHead {
-    /// Rows of a workgroup, and of a thread that works alone: it pays for its inputs once a block.
-    const ROWS: [usize; 2] = [64, 128];
-
     /// For x with room for `[tokens, hidden]`.
     pub fn new(gpu: &Gpu, [tokens, hidden, vocab]: [usize; 3], eps: f32, form: Form) -> LmHead {
         let rows = match form.style {
-            Style::Workgroup => Self::ROWS[0],
-            Style::Thread => Self::ROWS[1],
+            Style::Workgroup => 64,
+            // Of one thread, which pays for its inputs once a block.
+            Style::Thread => 128,
         };
         let constants = [
             ("TOKENS", tokens.into()),
