@@ -34,26 +34,6 @@ fn nibbles_high(q: u32) -> vec4<f32> {
     return vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(q) & vec4<u32>(0xf0000u, 0xf00000u, 0xf000000u, 0xf0000000u)));
 }
 
-// The nibbles that `mask` leaves of four words.
-fn nibbles(words: vec4<u32>, mask: u32) -> vec4<f32> {
-    return vec4<f32>(bitcast<vec4<i32>>(words & vec4<u32>(mask)));
-}
-
-// Four scales, `stride` words apart: `half` is 0x10000 for the low half of a word, 1 for the high one.
-fn four_halves(word: u32, stride: u32, half: u32) -> vec4<f32> {
-    return vec4<f32>(
-        high_half(half * scale_word(word)),
-        high_half(half * scale_word(word + stride)),
-        high_half(half * scale_word(word + 2u * stride)),
-        high_half(half * scale_word(word + 3u * stride)),
-    );
-}
-// What makes a word's half `i` (of all halves of the buffer) the high one.
-fn half_factor(i: u32) -> u32 {
-    return select(0x10000u, 1u, i % 2u == 1u);
-}
-
-// Scale `i` of the buffer that scale_word(i) gives the words of.
-fn half_at(i: u32) -> f32 {
-    return high_half(half_factor(i) * scale_word(i / 2u));
+fn four_halves(words: vec2<u32>) -> vec4<f32> {
+    return vec4<f32>(both_halves(words.x), both_halves(words.y));
 }

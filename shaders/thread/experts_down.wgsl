@@ -17,61 +17,53 @@
 
 const ACTIVATIONS: u32 = CHOSEN * EXPERT + SHARED;
 const WIDTH: u32 = SHARED;
+const EXPERT_INPUTS: u32 = EXPERT;
 const ROWS: u32 = 32u;
 const MATRICES: u32 = 1u;
-const INPUTS: u32 = EXPERT;
-const OUTPUT_GROUPS: u32 = HIDDEN / 32u;
-const OWN: u32 = 1u;
+const BLOCKS: u32 = HIDDEN / 32u;
 
 var<private> input_rows: array<u32, TILE>; // where the activations begin that are read
-var<private> block: u32;
-var<private> routed_outputs: array<vec4<f32>, 8>;
+var<private> input_weight: f32; // what they are multiplied by
 
 fn input4(t: u32, i: u32) -> vec4<f32> {
-    return activation[input_rows[t] + i];
+    return input_weight * activation[input_rows[t] + i];
 }
 fn scale_word(i: u32) -> u32 {
     return words[i];
 }
 
 #import tile
-#import group_dot
+#import held
 #import rows
-#import columns
+#import expert_rows
 
-fn own_group(n: u32) -> u32 {
-    return block;
-}
-
-// The chosen experts' part of the thread's 32 outputs, for one token.
-fn sum_routed(token: u32) {
+// Adds the chosen experts' part to sums, for one token.
+fn add_routed(block: u32, token: u32) {
     for (var k = 0u; k < CHOSEN; k++) {
         let choice = choices[token * CHOSEN + k];
         if (choice.slot != EMPTY) {
             input_rows[0] = (token * ACTIVATIONS + k * EXPERT) / 4u;
-            let row = choice.slot * EXPERT * OUTPUT_GROUPS;
-            sum_columns(DOWN + row, DOWN_SCALE + row);
-            for (var i = 0u; i < 8u; i++) {
-                routed_outputs[i] += choice.weight * columns_of_token(0u, i, 0u);
-            }
+            input_weight = choice.weight;
+            add_expert_rows(array(choice.slot * BLOCKS + block), DOWN, DOWN_SCALE / 8u);
         }
     }
 }
 
 @compute @workgroup_size(SMALL_WORKGROUP)
 fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
-    block = thread.x;
-    if (block >= HIDDEN / 32u) {
+    let block = thread.x;
+    if (block >= BLOCKS) {
         return;
     }
     let first_token = thread.y * TILE;
     if (TILE == 1u) {
-        sum_routed(first_token);
+        add_routed(block, first_token);
     }
     for (var t = 0u; t < TILE; t++) {
         input_rows[t] = (min(first_token + t, step.count - 1u) * ACTIVATIONS + CHOSEN * EXPERT) / 4u;
     }
-    sum_rows(block * 32u, array(SHARED_DOWN), array(SHARED_DOWN_SCALE));
+    input_weight = 1.0;
+    add_rows(block * 32u, array(SHARED_DOWN), array(SHARED_DOWN_SCALE));
 
     for (var t = 0u; t < TILE && first_token + t < step.count; t++) {
         let token = first_token + t;
@@ -81,9 +73,7 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
             for (var j = 0u; j < 4u; j++) {
                 sum[j] += of_token(sums[4u * i + j], t);
             }
-            if (TILE == 1u) {
-                sum += routed_outputs[i];
-            } else {
+            if (TILE > 1u) {
                 for (var k = 0u; k < CHOSEN; k++) {
                     let choice = choices[token * CHOSEN + k];
                     if (choice.slot != EMPTY) {

@@ -1,7 +1,7 @@
 // activation = silu(gate h) * up h, for the CHOSEN experts of each token and for the shared expert beside them.
 //
-// A thread owns 32 activations of the shared expert (32 rows of gate, 32 of up) for a tile of tokens, or 32 of a routed
-// expert for a tile of entries that chose it. Routed matrices are [slot, HIDDEN in, 2 * EXPERT out].
+// A thread owns 32 activations (32 rows of gate, 32 of up): of the shared expert for a tile of tokens, or of a routed
+// expert for a tile of entries that chose it. Routed matrices are [slot, gate's EXPERT and up's, HIDDEN in], see transpose.wgsl.
 // workgroups: [ceil((SHARED + EXPERT) / 32 / SMALL_WORKGROUP), tiles of entries]; with one token a tile [..., count], where
 // the CHOSEN experts' blocks lie side by side
 
@@ -20,14 +20,12 @@
 
 const ACTIVATIONS: u32 = CHOSEN * EXPERT + SHARED;
 const WIDTH: u32 = HIDDEN; // what both kinds of matrices read
-const INPUTS: u32 = HIDDEN;
-const ROWS: u32 = 32u; // of the shared expert, of gate and of up
+const EXPERT_INPUTS: u32 = HIDDEN;
+const ROWS: u32 = 32u; // of gate and of up
 const MATRICES: u32 = 2u;
-const OUTPUT_GROUPS: u32 = EXPERT / 16u; // of a routed expert: gate's, then up's
-const OWN: u32 = 2u; // one of gate's, and up's beside it
+const EXPERT_BLOCKS: u32 = EXPERT / 32u; // of gate's rows, and as many of up's
 
 var<private> tokens: array<u32, TILE>; // whose h are the inputs
-var<private> own: u32; // the thread's group, of gate's
 
 fn input4(t: u32, i: u32) -> vec4<f32> {
     return h[tokens[t] * (HIDDEN / 4u) + i];
@@ -36,28 +34,29 @@ fn scale_word(i: u32) -> u32 {
     return words[i];
 }
 
-fn own_group(n: u32) -> u32 {
-    return own + n * (OUTPUT_GROUPS / 2u);
-}
-
 #import tile
-#import group_dot
+#import held
 #import rows
-#import columns
+#import expert_rows
 #import entries
+
+// Activations 4i .. 4i+3 of the thread's, of one token.
+fn activation4(i: u32, t: u32) -> vec4<f32> {
+    var values: vec4<f32>;
+    for (var j = 0u; j < 4u; j++) {
+        values[j] = silu(of_token(sums[4u * i + j], t)) * of_token(sums[32u + 4u * i + j], t);
+    }
+    return values;
+}
 
 fn shared_block(block: u32, tile: u32) {
     for (var t = 0u; t < TILE; t++) {
         tokens[t] = min(tile * TILE + t, step.count - 1u);
     }
-    sum_rows(block * 32u, array(SHARED_GATE, SHARED_UP), array(SHARED_GATE_SCALE, SHARED_UP_SCALE));
+    add_rows(block * 32u, array(SHARED_GATE, SHARED_UP), array(SHARED_GATE_SCALE, SHARED_UP_SCALE));
     for (var t = 0u; t < TILE && tile * TILE + t < step.count; t++) {
         for (var i = 0u; i < 8u; i++) {
-            var values: vec4<f32>;
-            for (var j = 0u; j < 4u; j++) {
-                values[j] = silu(of_token(sums[4u * i + j], t)) * of_token(sums[32u + 4u * i + j], t);
-            }
-            activation[(tokens[t] * ACTIVATIONS + CHOSEN * EXPERT + block * 32u) / 4u + i] = values;
+            activation[(tokens[t] * ACTIVATIONS + CHOSEN * EXPERT + block * 32u) / 4u + i] = activation4(i, t);
         }
     }
 }
@@ -70,9 +69,8 @@ fn routed_block(block: u32, tile: u32) {
     for (var t = 0u; t < TILE; t++) {
         tokens[t] = entry_or_first(tile, t) / max(CHOSEN, 1u);
     }
-    own = block;
-    let row = slot * HIDDEN * OUTPUT_GROUPS;
-    sum_columns(GATE_UP + row, GATE_UP_SCALE + row);
+    let gate = slot * 2u * EXPERT_BLOCKS + block;
+    add_expert_rows(array(gate, gate + EXPERT_BLOCKS), GATE_UP, GATE_UP_SCALE / 8u);
     for (var t = 0u; t < TILE; t++) {
         let at = entry(tile, t);
         if (at == EMPTY) {
@@ -80,9 +78,7 @@ fn routed_block(block: u32, tile: u32) {
         }
         let token_row = tokens[t] * ACTIVATIONS + at % max(CHOSEN, 1u) * EXPERT;
         for (var i = 0u; i < 8u; i++) {
-            let gate = columns_of_token(0u, i, t);
-            activation[token_row / 4u + block * 8u + i] =
-                vec4<f32>(silu(gate.x), silu(gate.y), silu(gate.z), silu(gate.w)) * columns_of_token(1u, i, t);
+            activation[token_row / 4u + block * 8u + i] = activation4(i, t);
         }
     }
 }
@@ -94,9 +90,9 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
         if (thread.y * TILE < step.count) {
             shared_block(block, thread.y);
         }
-    } else if (block < SHARED / 32u + SIDE_BY_SIDE * EXPERT / 32u) {
+    } else if (block < SHARED / 32u + SIDE_BY_SIDE * EXPERT_BLOCKS) {
         let routed = block - SHARED / 32u;
-        let blocks = max(EXPERT / 32u, 1u);
+        let blocks = max(EXPERT_BLOCKS, 1u);
         routed_block(routed % blocks, thread.y * SIDE_BY_SIDE + routed / blocks);
     }
 }

@@ -27,7 +27,7 @@ fn scale_word(i: u32) -> u32 {
 }
 
 #import tile
-#import group_dot
+#import held
 #import rows
 
 @compute @workgroup_size(SMALL_WORKGROUP)
@@ -40,7 +40,7 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
     for (var t = 0u; t < TILE; t++) {
         input_rows[t] = min(step.head_row + head_row + t, step.count - 1u) * (HIDDEN / 4u);
     }
-    sum_rows(row, array(0u), array(0u));
+    add_rows(row, array(0u), array(0u));
     for (var t = 0u; t < TILE && head_row + t < step.head_rows; t++) {
         let factor = inverse_rms(t);
         for (var r = 0u; r < ROWS && row + r < VOCAB; r++) {

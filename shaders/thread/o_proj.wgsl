@@ -34,7 +34,7 @@ fn scale_word(i: u32) -> u32 {
 }
 
 #import tile
-#import group_dot
+#import held
 #import rows
 
 @compute @workgroup_size(SMALL_WORKGROUP)
@@ -53,7 +53,7 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(local_invocat
         return;
     }
     first_token = thread.y * TILE;
-    sum_rows(row, array(WO), array(WO_SCALE));
+    add_rows(row, array(WO), array(WO_SCALE));
     for (var t = 0u; t < TILE && first_token + t < step.count; t++) {
         for (var r = 0u; r < ROWS; r++) {
             x[(first_token + t) * HIDDEN + row + r] += of_token(sums[r], t);

@@ -34,7 +34,7 @@ fn scale_word(i: u32) -> u32 {
 }
 
 #import tile
-#import group_dot
+#import held
 #import rows
 
 @compute @workgroup_size(SMALL_WORKGROUP)
@@ -59,7 +59,7 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
         scale = WK_SCALE;
         matrix_row -= QUERY_HEADS * 64u;
     }
-    sum_rows(matrix_row, array(weight), array(scale));
+    add_rows(matrix_row, array(weight), array(scale));
 
     for (var t = 0u; t < TILE; t++) {
         let token = first_token + t;

@@ -1,5 +1,5 @@
 // routed[entry] = down_k(activation_k), in prefill: a tile of entries shares one read of its expert. A thread owns 32 outputs.
-// Routed matrices are [slot, EXPERT in, HIDDEN out].
+// Routed matrices are [slot, HIDDEN out, EXPERT in], see transpose.wgsl.
 // workgroups: [ceil(HIDDEN / 32 / SMALL_WORKGROUP), tiles of entries]
 
 #import halves
@@ -13,49 +13,43 @@
 @group(0) @binding(5) var<storage, read_write> routed: array<vec4<f32>, TOKENS * CHOSEN * HIDDEN / 4u>; // [count, CHOSEN, HIDDEN / 4]
 
 const ACTIVATIONS: u32 = CHOSEN * EXPERT + SHARED;
-const INPUTS: u32 = EXPERT;
-const OUTPUT_GROUPS: u32 = HIDDEN / 32u;
-const OWN: u32 = 1u;
+const EXPERT_INPUTS: u32 = EXPERT;
+const ROWS: u32 = 32u;
+const MATRICES: u32 = 1u;
+const BLOCKS: u32 = HIDDEN / 32u;
 
-var<private> own: u32; // the thread's group of outputs
-var<private> rows: array<u32, TILE>; // where an entry's activations begin
+var<private> input_rows: array<u32, TILE>; // where an entry's activations begin
 
 fn input4(t: u32, i: u32) -> vec4<f32> {
-    return activation[rows[t] + i];
-}
-
-fn scale_word(i: u32) -> u32 {
-    return words[i];
-}
-fn own_group(n: u32) -> u32 {
-    return own;
+    return activation[input_rows[t] + i];
 }
 
 #import tile
-#import columns
+#import held
+#import expert_rows
 #import entries
 
 @compute @workgroup_size(SMALL_WORKGROUP)
 fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
-    own = thread.x;
+    let block = thread.x;
     let tile = thread.y;
     let slot = slot_of(tile);
-    if (own >= OUTPUT_GROUPS || slot == EMPTY) {
+    if (block >= BLOCKS || slot == EMPTY) {
         return;
     }
     for (var t = 0u; t < TILE; t++) {
         let at = entry_or_first(tile, t);
-        rows[t] = (at / CHOSEN * ACTIVATIONS + at % CHOSEN * EXPERT) / 4u;
+        input_rows[t] = (at / CHOSEN * ACTIVATIONS + at % CHOSEN * EXPERT) / 4u;
     }
-    let row = slot * EXPERT * OUTPUT_GROUPS;
-    sum_columns(DOWN + row, DOWN_SCALE + row);
+    add_expert_rows(array(slot * BLOCKS + block), DOWN, DOWN_SCALE / 8u);
     for (var t = 0u; t < TILE; t++) {
         let at = entry(tile, t);
         if (at == EMPTY) {
             break;
         }
         for (var i = 0u; i < 8u; i++) {
-            routed[at * (HIDDEN / 4u) + own * 8u + i] = columns_of_token(0u, i, t);
+            routed[at * (HIDDEN / 4u) + block * 8u + i] = vec4<f32>(of_token(sums[4u * i], t), of_token(sums[4u * i + 1u], t),
+                of_token(sums[4u * i + 2u], t), of_token(sums[4u * i + 3u], t));
         }
     }
 }

@@ -43,6 +43,8 @@ pub enum GpuError {
     Command(String),
     #[error("the kernels \"{kernels}\" need {feature}, which this device does not have")]
     MissingFeature { kernels: String, feature: &'static str },
+    #[error("{0}: kernels of the two styles want the experts' weights in different orders. Choose both of one style")]
+    MixedStyles(String),
     #[error("the GPU \"{0}\" computes wrong sums: its driver may need an update")]
     WrongResults(String),
     #[error("this device has no timestamps: it cannot tell what a kernel took")]
@@ -59,6 +61,7 @@ impl GpuError {
             GpuError::DeviceLost(_) => "DeviceLost",
             GpuError::Command(_) => "GpuCommand",
             GpuError::MissingFeature { .. } => "MissingFeature",
+            GpuError::MixedStyles(_) => "MixedStyles",
             GpuError::WrongResults(_) => "WrongResults",
             GpuError::NoTimestamps => "NoTimestamps",
         }

@@ -157,7 +157,7 @@ mod tests {
             let bind_group = kernel.bind(
                 &gpu,
                 &step(&gpu, 5, count),
-                &data.upload(&gpu),
+                &data.upload_for(shape.form.style, &gpu, &config),
                 &gpu.upload("routed", &routed),
                 &gpu.upload("activation", &activations),
                 gpu.upload("choices", &choices).as_entire_binding(),

@@ -194,7 +194,7 @@ mod tests {
             let bind_group = kernel.bind(
                 &gpu,
                 &step,
-                &data.upload(&gpu),
+                &data.upload_for(form.style, &gpu, &config),
                 &order,
                 &gpu.upload("h", &h),
                 choices_buffer.as_entire_binding(),

@@ -48,7 +48,7 @@ pub struct Form {
     pub tile: usize,
 }
 
-/// The forms of a model's kernels.
+/// The forms of a model's kernels, both of one style.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Variant {
     /// For one token at a time: its tile is 1.
@@ -149,7 +149,16 @@ impl Variant {
         }
     }
 
+    /// The style of both forms: it decides how the routed experts' matrices lie in memory.
+    pub fn style(self) -> Style {
+        self.decode.style
+    }
+
+    /// Fails if the forms are not of one style, or the device lacks what one needs.
     pub fn check(self, features: Features) -> Result<(), GpuError> {
+        if self.decode.style != self.prefill.style {
+            return Err(GpuError::MixedStyles(self.to_string()));
+        }
         self.decode.check(features)?;
         self.prefill.check(features)
     }
@@ -271,5 +280,19 @@ mod tests {
             assert_eq!(error.code(), "MissingFeature");
             assert!(error.to_string().contains(feature), "{error}");
         }
+    }
+
+    #[test]
+    fn styles_are_not_mixed() {
+        let mixed = Variant {
+            decode: Form::THREAD.decoding(),
+            prefill: Form::WORKGROUP,
+        };
+        let error = mixed.check(Features::default()).unwrap_err();
+        assert_eq!(error.code(), "MixedStyles");
+        assert!(
+            error.to_string().contains("decode: thread, prefill: workgroup"),
+            "{error}"
+        );
     }
 }

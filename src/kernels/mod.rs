@@ -24,6 +24,7 @@ pub mod routed_down;
 pub mod sample;
 #[cfg(test)]
 mod testing;
+pub mod transpose;
 
 pub use form::{Form, Inputs, LARGEST_TILE, PREFILL_TILE, Style, UnknownForm, Variant};
 pub use kv::KvFormat;

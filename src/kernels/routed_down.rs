@@ -130,7 +130,7 @@ mod tests {
         let kernel = RoutedDown::new(gpu, shape);
         let bind_group = kernel.bind(
             gpu,
-            &data.upload(gpu),
+            &data.upload_for(shape.form.style, gpu, config),
             &order,
             &gpu.upload("activation", activations),
             choices_buffer.as_entire_binding(),

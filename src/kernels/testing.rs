@@ -3,7 +3,9 @@
 use half::{bf16, f16};
 
 use super::{
-    Choice, Form, Inputs, KvFormat, LayerLayout, LayerTensors, Matrix, PREFILL_TILE, Step, Style, experts_up::chosen,
+    Choice, Form, Inputs, KvFormat, LayerLayout, LayerTensors, Matrix, PREFILL_TILE, Step, Style,
+    experts_up::chosen,
+    transpose::{transpose, turned},
 };
 use crate::{
     config::{LayerConfig, ModelConfig, WeightFormat},
@@ -179,13 +181,32 @@ impl LayerData {
         }
     }
 
+    /// As published.
     pub fn upload(&self, gpu: &Gpu) -> wgpu::Buffer {
+        gpu.upload("layer", &self.bytes())
+    }
+
+    /// As kernels of this style read it.
+    pub fn upload_for(&self, style: Style, gpu: &Gpu, config: &ModelConfig) -> wgpu::Buffer {
+        let mut bytes = self.bytes();
+        if style == Style::Thread {
+            for (tensor, shape, bits) in turned(config) {
+                if let Some((_, stack)) = self.tensors.iter().find(|(name, _)| name == tensor) {
+                    let offset = self.layout.offset_bytes(tensor).unwrap() as usize;
+                    transpose(&mut bytes[offset..offset + stack.len()], shape, bits);
+                }
+            }
+        }
+        gpu.upload("layer", &bytes)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.layout.bytes() as usize];
         for (name, tensor) in &self.tensors {
             let offset = self.layout.offset_bytes(name).unwrap() as usize;
             bytes[offset..offset + tensor.len()].copy_from_slice(tensor);
         }
-        gpu.upload("layer", &bytes)
+        bytes
     }
 
     pub fn tensors<'a>(&'a self, config: &ModelConfig, layer: LayerConfig, inputs: Inputs) -> LayerTensors<'a> {

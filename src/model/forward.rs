@@ -165,7 +165,7 @@ impl Model {
             kernels => (variant, kernels?),
         };
         let scratch = gpu.guard("activations", || Scratch::new(&gpu, &config, &plan)).await?;
-        let weights = Weights::load(&gpu, &plan, checkpoint, progress).await?;
+        let weights = Weights::load(&gpu, &plan, variant.style(), checkpoint, progress).await?;
         let binds = gpu
             .guard("bind groups", || {
                 Binds::new(&gpu, &config, &plan, &kernels, &scratch, &weights)

@@ -53,7 +53,7 @@ pub async fn fastest_variant(gpu: &Gpu, features: Features) -> Result<Variant> {
         began: Instant::now(),
         running_ms: 0.0,
     };
-    let [decode, prefill] = [search.plain(Form::decoding).await?, search.plain(|form| form).await?];
+    let [decode, prefill] = search.plain().await?;
     let variant = Variant {
         decode: search.refined(decode).await?,
         prefill: search.refined(prefill).await?,
@@ -74,16 +74,26 @@ struct Search<'a> {
 type Measured = (Form, f64);
 
 impl Search<'_> {
-    /// The better of the two plain forms.
-    async fn plain(&mut self, used: fn(Form) -> Form) -> Result<Measured> {
-        let workgroup = self.measured(used(Form::WORKGROUP)).await;
-        let thread = self.measured(used(Form::THREAD)).await;
-        Ok(match (workgroup?, thread?) {
-            (Some(workgroup), Some(thread)) if thread.1 < THREAD_SHARE * workgroup.1 => thread,
-            (Some(workgroup), _) => workgroup,
-            (None, Some(thread)) => thread,
-            (None, None) => return Err(GpuError::WrongResults(self.head.gpu.info.name.clone()).into()),
-        })
+    /// The better of the two plain forms, for one token and for tiles. One for both: the styles want the experts' weights in
+    /// different orders.
+    async fn plain(&mut self) -> Result<[Measured; 2]> {
+        let workgroup = self.both(Form::WORKGROUP).await?;
+        let thread = self.both(Form::THREAD).await?;
+        // As much faster on average, decoding and prefill counting alike.
+        let wins = |thread: [Measured; 2], workgroup: [Measured; 2]| {
+            thread[0].1 * thread[1].1 < THREAD_SHARE.powi(2) * workgroup[0].1 * workgroup[1].1
+        };
+        match (workgroup, thread) {
+            (Some(workgroup), Some(thread)) if wins(thread, workgroup) => Ok(thread),
+            (Some(plain), _) | (None, Some(plain)) => Ok(plain),
+            (None, None) => Err(GpuError::WrongResults(self.head.gpu.info.name.clone()).into()),
+        }
+    }
+
+    async fn both(&mut self, form: Form) -> Result<Option<[Measured; 2]>> {
+        let decode = self.measured(form.decoding()).await?;
+        let prefill = self.measured(form).await?;
+        Ok(decode.zip(prefill).map(<[Measured; 2]>::from))
     }
 
     /// The best form found by changing one thing after the other: sums by subgroups, how inputs are kept, the tile.

@@ -7,9 +7,11 @@ use crate::{
     ModelConfig, Result,
     checkpoint::{Checkpoint, Repository, TensorSink, runtime_tensors},
     gpu::Gpu,
+    kernels::{Style, transpose::Transpose},
 };
 
-/// All weights, in the bytes of the published file.
+/// All weights, in the bytes of the published file; only where kernels of the thread style run, the routed experts' matrices
+/// are turned around.
 pub struct Weights {
     /// Nibbles and scales of `model.embed_tokens`.
     pub embedding: [wgpu::Buffer; 2],
@@ -32,10 +34,12 @@ impl Weights {
             .chain(&self.layers)
     }
 
-    /// Makes the buffers, then streams the checkpoint into them. `progress` gets bytes done and bytes in all.
+    /// Makes the buffers, then streams the checkpoint into them, for kernels of this style. `progress` gets bytes done and
+    /// bytes in all.
     pub async fn load<R: Repository>(
         gpu: &Gpu,
         plan: &Plan,
+        style: Style,
         checkpoint: &Checkpoint<R>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Weights> {
@@ -51,7 +55,42 @@ impl Weights {
         };
         checkpoint.stream(&mut sink, progress).await?;
         gpu.idle().await?;
+        if style == Style::Thread {
+            weights.transpose_experts(gpu, plan, config).await?;
+        }
         Ok(weights)
+    }
+
+    /// Turns the routed experts' matrices around, a layer at a time, out of a copy of it.
+    async fn transpose_experts(&self, gpu: &Gpu, plan: &Plan, config: &ModelConfig) -> Result<()> {
+        for (kind, layout) in plan.kinds.iter().filter(|(kind, _)| kind.moe) {
+            let made = gpu.guard("a copy of a layer", || {
+                (
+                    Transpose::of_layer(gpu, config, layout),
+                    gpu.storage("published", layout.bytes()),
+                )
+            });
+            let (tensors, published) = made.await?;
+            let of_kind = config
+                .layers
+                .iter()
+                .zip(&self.layers)
+                .filter(|(layer, _)| *layer == kind);
+            for (_, layer) in of_kind {
+                let binds = tensors.each_ref().map(|tensor| tensor.bind(gpu, &published, layer));
+                let mut commands = gpu.commands();
+                commands.copy(layer, &published, layout.bytes());
+                commands.pass(|pass| {
+                    for (tensor, bind) in tensors.iter().zip(&binds) {
+                        tensor.dispatch(bind).encode(pass);
+                    }
+                });
+                commands.submit();
+                gpu.idle().await?;
+            }
+            published.destroy();
+        }
+        Ok(())
     }
 
     fn allocate(gpu: &Gpu, plan: &Plan, config: &ModelConfig, places: &mut HashMap<String, Place>) -> Weights {

@@ -1,0 +1,49 @@
+// y = W x for INT4 matrices W [out, in] of a routed expert, as transpose.wgsl leaves them: a scale for each input and 32 outputs,
+// [out / 32, in]. One thread has 32 rows of each of MATRICES matrices, for TILE tokens at once.
+//
+// The scales go into the inputs, once for the 32 rows that share them; what is left is a plain INT4 product.
+// The including kernel imports held and declares what rows.wgsl needs, with ROWS = 32, but instead of WIDTH
+//   EXPERT_INPUTS   inputs of a row
+
+const EXPERT_GROUPS: u32 = EXPERT_INPUTS / 32u;
+
+// Past an odd row's last group there are no inputs, so what weights and scales are read there counts for nothing.
+fn second_expert_group(group: u32) -> Held {
+    if (EXPERT_GROUPS % 2u == 1u && group >= EXPERT_GROUPS) {
+        return Held();
+    }
+    return input_group(group);
+}
+
+// Adds W x to sums. `block`: for each matrix which 32 rows, of all rows of the stack that begins at `weight`, counted in groups
+// of 32 weights, with scales at `scale`, counted in 8 of them.
+fn add_expert_rows(block: array<u32, MATRICES>, weight: u32, scale: u32) {
+    for (var group = 0u; group < EXPERT_GROUPS; group += 2u) {
+        let inputs = input_group(group);
+        let inputs2 = second_expert_group(group + 1u);
+        for (var matrix = 0u; matrix < MATRICES; matrix++) {
+            let scale_at = scale + (block[matrix] * EXPERT_GROUPS + group) * 4u;
+            let scaled = scaled_group(inputs, scale_at);
+            let scaled2 = scaled_group(inputs2, scale_at + 4u);
+            let bias = bias_of(scaled) + bias_of(scaled2);
+            let x = in_place(scaled);
+            let x2 = in_place(scaled2);
+            var at = weight + block[matrix] * 32u * EXPERT_GROUPS + group;
+            for (var r = 0u; r < 32u; r++) {
+                sums[matrix * 32u + r] += bias + group_dot(weights[at], x) + group_dot(weights[at + 1u], x2);
+                at += EXPERT_GROUPS;
+            }
+        }
+    }
+}
+
+// 32 inputs times as many scales, from weights[at] on.
+fn scaled_group(x: Held, at: u32) -> Held {
+    let a = weights[at];
+    let b = weights[at + 1u];
+    let c = weights[at + 2u];
+    let d = weights[at + 3u];
+    return Held(placed(x[0], four_halves(a.xy)), placed(x[1], four_halves(a.zw)), placed(x[2], four_halves(b.xy)),
+        placed(x[3], four_halves(b.zw)), placed(x[4], four_halves(c.xy)), placed(x[5], four_halves(c.zw)),
+        placed(x[6], four_halves(d.xy)), placed(x[7], four_halves(d.zw)));
+}
