@@ -4,7 +4,7 @@ import { Constrainer, type Vocabulary } from './constrain.js';
 import { MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
 import type { WireEvent, WireGenerate, WirePrompt } from './protocol.js';
-import { Turns } from './turns.js';
+import { heard, Turns } from './turns.js';
 import type { GeneratedToken, Generation, PromptProgress, Score } from './types.js';
 
 /** Generations that share the GPU at a time, each with a KV cache of its own. */
@@ -87,8 +87,10 @@ export class Scheduler {
     const scoring = await this.turn((engine) => engine.beginScore(...pair(engine, context, continuation)));
     try {
       for (;;) {
-        if (signal.aborted) throw new MobileMoEError('Aborted', 'The call was aborted.');
-        const score = (await this.turn((engine) => engine.scoreChunk(scoring))) as Score | null;
+        const score = await this.turn((engine) => {
+          if (signal.aborted) throw new MobileMoEError('Aborted', 'The call was aborted.');
+          return engine.scoreChunk(scoring) as Promise<Score | null>;
+        });
         if (score) return score;
       }
     } finally {
@@ -164,8 +166,8 @@ export class Scheduler {
     let firstTokenMs: number | undefined;
     let ended: Ended;
     try {
-      while (!signal.aborted && !isWhole()) {
-        const step = (await this.turn((engine) => engine.step(generation, constraint?.mask))) as Step;
+      while (!isWhole()) {
+        const step = await this.#step(generation, constraint?.mask, signal);
         if (step === null) break;
         if ('done' in step) {
           emit({ choice: index, prompt: step });
@@ -186,6 +188,15 @@ export class Scheduler {
     if (facts.finishReason === 'abort' && isWhole()) facts.finishReason = 'stop';
     if (rest) emit({ choice: index, rest });
     return { ...facts, text: text + rest, seed, queuedMs, firstTokenMs, memory: { ...this.#held, kvBytes, heapBytes } };
+  }
+
+  /** One step, none once it is aborted. The ids of steps that ran ahead may be there: the page is heard all the same. */
+  #step(generation: number, mask: Uint32Array | undefined, signal: AbortSignal): Promise<Step> {
+    return this.turn(async (engine) => {
+      if (signal.aborted) return null;
+      const [step] = await Promise.all([engine.step(generation, mask) as Promise<Step>, heard()]);
+      return step;
+    });
   }
 
   /** What is told of a generation that was aborted while it waited. */

@@ -1,5 +1,16 @@
 import { MobileMoEError } from './errors.js';
 
+const { port1, port2 } = new MessageChannel();
+port1.start();
+
+/** Resolves when the messages that came before have been heard: promises that are settled already would go on without. */
+export function heard(): Promise<void> {
+  return new Promise((resolve) => {
+    port1.addEventListener('message', () => resolve(), { once: true });
+    port2.postMessage(null);
+  });
+}
+
 /** Lets at most `limit` pieces of work run at once; the others wait in the order they came. */
 export class Turns {
   readonly #limit: number;

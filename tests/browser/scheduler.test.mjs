@@ -1,0 +1,87 @@
+// When an abort is heard, and whose turn it is, without a browser: the engine is scripted.
+
+import { strict as assert } from 'node:assert';
+import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+
+import { Scheduler } from '../../pkg/dist/generate.js';
+
+const LENGTH = 5000;
+
+/**
+ * An engine whose tokens, and chunks of scorings, are there at once, as those of steps that ran ahead are.
+ * `onStep(begun, steps)` hears that the generation or scoring with the number `begun` made its `steps`-th step.
+ */
+function scripted(onStep) {
+  const steps = [];
+  let sessions = 0;
+  const step = async (begun) => {
+    if (steps[begun] === LENGTH) return null;
+    await onStep(begun, (steps[begun] += 1));
+    return { id: 7, text: '.' };
+  };
+  const begin = async () => steps.push(0) - 1;
+  const end = async (begun) => ({
+    finishReason: steps[begun] < LENGTH ? 'abort' : 'length',
+    tokens: new Uint32Array(steps[begun]),
+    rest: '',
+  });
+  return {
+    createSession: async () => sessions++,
+    freeSession() {},
+    begin,
+    step,
+    end,
+    beginScore: begin,
+    scoreChunk: async (begun) => ((await step(begun)) ? null : { isGreedy: true }),
+    endScore() {},
+  };
+}
+
+/** Runs one call of `generate`: what comes of it, and its events. */
+async function generate(scheduler, signal) {
+  const events = [];
+  const request = { prompt: { ids: Uint32Array.of(1) }, choices: 1, seed: 0, options: {} };
+  const [{ finishReason, tokens }] = await scheduler.generate(request, (event) => events.push(event), signal);
+  return { finishReason, count: tokens.length, told: events.filter(({ token }) => token).length };
+}
+
+test('once a generation is aborted, no step of it is begun', async () => {
+  const controller = new AbortController();
+  const engine = scripted((_, steps) => steps === 3 && controller.abort());
+  const ended = await generate(new Scheduler(engine, {}), controller.signal);
+  assert.deepEqual(ended, { finishReason: 'abort', count: 3, told: 3 });
+});
+
+test('nor where it waits for its turn', async () => {
+  const controller = new AbortController();
+  const engine = scripted(async (begun, steps) => {
+    if (begun !== 0 || steps !== 3) return;
+    await setImmediate();
+    controller.abort();
+  });
+  const scheduler = new Scheduler(engine, {});
+  const [first, second] = await Promise.all([new AbortController(), controller].map(({ signal }) => generate(scheduler, signal)));
+  assert.deepEqual(first, { finishReason: 'length', count: LENGTH, told: LENGTH });
+  assert.deepEqual(second, { finishReason: 'abort', count: 2, told: 2 });
+});
+
+test('once a scoring is aborted, no chunk of it is begun', async () => {
+  const controller = new AbortController();
+  const chunks = [];
+  const engine = scripted((_, steps) => chunks.push(steps) === 3 && controller.abort());
+  const ids = Uint32Array.of(1);
+  await assert.rejects(new Scheduler(engine, {}).score(ids, ids, controller.signal), { code: 'Aborted' });
+  assert.deepEqual(chunks, [1, 2, 3]);
+});
+
+test('messages are heard between two tokens, though the next one is there', async () => {
+  const controller = new AbortController();
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => (port1.close(), controller.abort());
+  const engine = scripted((_, steps) => steps === 3 && port2.postMessage('abort'));
+  const { finishReason, count } = await generate(new Scheduler(engine, {}), controller.signal);
+  assert.equal(finishReason, 'abort');
+  // Node takes a thousand messages of one port and more before those of another; browsers take all in their order.
+  assert.ok(count < LENGTH / 2, `${count} tokens, aborted at the third`);
+});
