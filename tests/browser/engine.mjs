@@ -49,7 +49,7 @@ export async function openBlank(page) {
 
 /** Waits until no worker runs; the browser ends them a moment after they are told. */
 export async function workersGone(page) {
-  const giveUp = performance.now() + 5_000;
+  const giveUp = performance.now() + 30_000;
   while (page.workers().length > 0) {
     if (performance.now() > giveUp) throw new Error(`${page.workers().length} workers still run`);
     await page.waitForTimeout(20);

@@ -11,12 +11,12 @@ const TIMEOUT_MS = 600_000;
 const TINY_A = '/fixtures/tiny-a/';
 const CHAT = [{ role: 'user', content: 'Name one JVM language.' }];
 
-browserTest('text from the synthetic model', { timeoutMs: TIMEOUT_MS }, async ({ page }, t) => {
+browserTest('answers of the synthetic model', { timeoutMs: TIMEOUT_MS }, async ({ page }, t) => {
   await load(page, 'synthetic-tiny');
 
   await t.test('an answer streams as it is made, and the pieces are the whole', async () => {
     // Hot sampling from an untrained model: broken and split characters in plenty.
-    for (const options of [{ maxTokens: 40 }, { maxTokens: 200, temperature: 2, seed: 7 }]) {
+    for (const options of [{ maxTokens: 400 }, { maxTokens: 200, temperature: 2, seed: 7 }]) {
       const { pieces, arrivals, result, decoded } = await page.evaluate(async ({ messages, options }) => {
         const pieces = [];
         const arrivals = [];
@@ -33,9 +33,11 @@ browserTest('text from the synthetic model', { timeoutMs: TIMEOUT_MS }, async ({
       assert.equal(result.text, decoded);
       assert.ok(pieces.every((piece) => piece.length > 0 && piece.isWellFormed()));
       assert.ok(['length', 'stop'].includes(result.finishReason));
-      if (result.finishReason === 'length') assert.equal(result.tokens.length, options.maxTokens);
+      if (result.finishReason === 'length') {
+        assert.equal(result.tokens.length, options.maxTokens);
+        assert.ok(new Set(arrivals.map(Math.round)).size > 5, 'all pieces came at once');
+      }
       assert.ok(result.tokens.length > 10, `only ${result.tokens.length} tokens: nothing to learn from`);
-      assert.ok(new Set(arrivals.map(Math.round)).size > 5, 'all pieces came at once');
       assert.ok(result.firstTokenMs > 0 && result.decodeMs > 0 && result.tokensPerSecond > 0);
     }
   });
@@ -74,39 +76,36 @@ browserTest('text from the synthetic model', { timeoutMs: TIMEOUT_MS }, async ({
     const { text, finishReason } = await answer([`${whole.text.slice(-1)}never`, 'neither']);
     assert.deepEqual({ text, finishReason }, { text: whole.text, finishReason: 'length' });
   });
-});
-
-browserTest('tokens from a fixture', { timeoutMs: TIMEOUT_MS }, async ({ page }, t) => {
-  const { contextLength, vocabSize } = await load(page, TINY_A, { contextLength: 256, chunkTokens: 16 });
-  assert.deepEqual({ contextLength, vocabSize }, { contextLength: 256, vocabSize: 512 });
 
   await t.test('an abort ends the stream within one token and keeps what came', async () => {
     const run = (how) => page.evaluate(async (how) => {
+      const { engine } = window;
       const controller = new AbortController();
-      const stream = window.engine.generate([190, 68, 148], { maxTokens: 200, signal: controller.signal });
+      const stream = engine.generate([190, 68, 148], { maxTokens: 4000, signal: controller.signal });
       const seen = [];
-      let seenAtAbort;
+      let seenWhenHeard;
       for await (const { id } of stream.tokens()) {
         seen.push(id);
-        if (seen.length === 3) {
-          if (how === 'break') break;
-          if (how === 'signal') controller.abort();
-          else stream.abort();
-          seenAtAbort = seen.length;
-        }
+        if (seen.length !== 3) continue;
+        if (how === 'break') break;
+        if (how === 'signal') controller.abort();
+        else stream.abort();
+        // What is asked after the abort is answered after it was heard, however long that takes here.
+        void engine.tokenize('').then(() => (seenWhenHeard = seen.length));
       }
       const { finishReason, tokens } = await stream.result;
-      return { finishReason, tokens: [...tokens], seen, seenAtAbort };
+      return { finishReason, tokens: [...tokens], seen, seenWhenHeard };
     }, how);
     for (const how of ['signal', 'method']) {
-      const { finishReason, tokens, seen } = await run(how);
+      const { finishReason, tokens, seen, seenWhenHeard } = await run(how);
       assert.equal(finishReason, 'abort');
       assert.deepEqual(seen, tokens);
-      assert.ok(tokens.length >= 3 && tokens.length <= 4, `${how}: ${tokens.length} tokens, aborted at the third`);
+      assert.ok(seen.length <= seenWhenHeard + 1, `${how}: ${seen.length} tokens, ${seenWhenHeard} when the abort was heard`);
+      assert.ok(seen.length < 1000, `${how}: ${seen.length} tokens, aborted at the third`);
     }
     const left = await run('break');
     assert.equal(left.finishReason, 'abort', 'leaving the loop aborts');
-    assert.ok(left.tokens.length <= 4);
+    assert.ok(left.tokens.length < 1000, `${left.tokens.length} tokens, left at the third`);
 
     // The engine goes on, and so does the conversation.
     const after = await page.evaluate(async () => {
@@ -123,17 +122,22 @@ browserTest('tokens from a fixture', { timeoutMs: TIMEOUT_MS }, async ({ page },
 
   await t.test('an abort takes hold between the passes of a long prompt', async () => {
     const { finishReason, count, cached } = await page.evaluate(async () => {
-      const ids = Array.from({ length: 250 }, (_, i) => (i * 7) % 512);
+      const ids = Array.from({ length: 8000 }, (_, i) => (i * 7) % 512);
       const controller = new AbortController();
-      const onPrompt = ({ done }) => done >= 64 && controller.abort();
+      const onPrompt = ({ done }) => done >= 256 && controller.abort();
       const first = window.engine.generate(ids, { signal: controller.signal, maxTokens: 4, onPrompt });
       const { finishReason, tokens } = await first.result;
-      const next = await window.engine.generate(ids.slice(0, 64), { maxTokens: 1 }).result;
+      const next = await window.engine.generate(ids.slice(0, 256), { maxTokens: 1 }).result;
       return { finishReason, count: tokens.length, cached: next.cachedTokens };
     });
     assert.deepEqual([finishReason, count], ['abort', 0]);
-    assert.equal(cached, 63, 'what was done of the aborted prompt is kept');
+    assert.equal(cached, 255, 'what was done of the aborted prompt is kept');
   });
+});
+
+browserTest('tokens from a fixture', { timeoutMs: TIMEOUT_MS }, async ({ page }, t) => {
+  const { contextLength, vocabSize } = await load(page, TINY_A, { contextLength: 256, chunkTokens: 16 });
+  assert.deepEqual({ contextLength, vocabSize }, { contextLength: 256, vocabSize: 512 });
 
   await t.test('a seed repeats an answer, another gives another', async () => {
     const sample = (options) => page.evaluate(async (options) => {

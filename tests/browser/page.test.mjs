@@ -52,7 +52,7 @@ for (const [device, viewport, colorScheme] of [
     await picture(page, `${device}-writing`);
     assert.equal(await page.locator('#transcript').getAttribute('aria-busy'), 'true');
     await page.getByRole('button', { name: 'Stop' }).click();
-    await page.locator('.note').waitFor({ timeout: 5_000 });
+    await page.locator('.note').waitFor();
     const answered = await words.textContent();
     assert.match(await page.locator('.note').textContent(), /\d+ tokens.*tokens\/s.*first after.*stopped/);
     assert.equal(await page.locator('#transcript').getAttribute('aria-busy'), 'false');
@@ -100,7 +100,7 @@ browserTest('the page opens ?model= addresses, says what is wrong with one, and 
   assert.equal(new URL(page.url()).searchParams.get('model'), '/fixtures/tiny-a/');
   await page.getByText('Opening tiny-a').waitFor();
   await page.getByRole('button', { name: 'Cancel' }).click();
-  await page.getByRole('heading', { name: /Sixty experts/ }).waitFor({ timeout: 5_000 });
+  await page.getByRole('heading', { name: /Sixty experts/ }).waitFor();
   assert.ok(await alert.isHidden());
 });
 

