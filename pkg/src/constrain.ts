@@ -24,11 +24,12 @@ export class Constrainer {
     this.#logits = logits;
   }
 
-  async compile({ kind, source }: WireFormat): Promise<Constraint> {
+  /** Rejects with code "Aborted" as soon as `signal` aborts; the module goes on loading, for whoever waits for it or will. */
+  async compile({ kind, source }: WireFormat, signal: AbortSignal): Promise<Constraint> {
     this.#compiler ??= this.#load();
     // What could not be loaded is tried again the next time.
     this.#compiler.catch(() => (this.#compiler = undefined));
-    const compiler = await this.#compiler;
+    const compiler = await Promise.race([this.#compiler, abortOf(signal)]);
     return new Constraint(guarded(() => compiler.compile(kind, source)));
   }
 
@@ -64,6 +65,12 @@ export class Constraint {
   free(): void {
     this.#constraint.free();
   }
+}
+
+function abortOf(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(new MobileMoEError('Aborted', 'The call was aborted while it waited.')));
+  });
 }
 
 /** A trap in this module is no trap in the engine. */

@@ -153,7 +153,7 @@ export class Scheduler {
     if (signal.aborted) return this.#neverBegun(choice);
     const queuedMs = performance.now() - askedMs;
     const seed = seedOf(choice);
-    const constraint = request.format && (await this.#constrainer.compile(request.format));
+    const constraint = request.format && (await this.#constrainer.compile(request.format, signal));
     const options = { ...request.options, seed: words(seed), masked: constraint !== undefined };
     const begin = (engine: WebEngine) => engine.begin(session, ids, options);
     const generation = await this.turn(begin).catch((error: unknown) => {

@@ -1,7 +1,8 @@
 // When an abort is heard, and whose turn it is, without a browser: the engine is scripted.
 
 import { strict as assert } from 'node:assert';
-import { test } from 'node:test';
+import { readFileSync } from 'node:fs';
+import { mock, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 
 import { Scheduler } from '../../pkg/dist/generate.js';
@@ -18,7 +19,7 @@ function scripted(onStep) {
   const step = async (begun) => {
     if (steps[begun] === LENGTH) return null;
     await onStep(begun, (steps[begun] += 1));
-    return { id: 7, text: '.' };
+    return { id: 0, text: 'a' };
   };
   const begin = async () => steps.push(0) - 1;
   const end = async (begun) => ({
@@ -29,19 +30,22 @@ function scripted(onStep) {
   return {
     createSession: async () => sessions++,
     freeSession() {},
+    heapBytes: () => 0,
     begin,
     step,
     end,
     beginScore: begin,
     scoreChunk: async (begun) => ((await step(begun)) ? null : { isGreedy: true }),
     endScore() {},
+    // "a", and the end.
+    vocabulary: () => ({ bytes: Uint8Array.of(97), ends: Uint32Array.of(1, 1), special: Uint8Array.of(0, 1), endIds: Uint32Array.of(1) }),
   };
 }
 
 /** Runs one call of `generate`: what comes of it, and its events. */
-async function generate(scheduler, signal) {
+async function generate(scheduler, signal, format) {
   const events = [];
-  const request = { prompt: { ids: Uint32Array.of(1) }, choices: 1, seed: 0, options: {} };
+  const request = { prompt: { ids: Uint32Array.of(1) }, choices: 1, seed: 0, options: {}, format };
   const [{ finishReason, tokens }] = await scheduler.generate(request, (event) => events.push(event), signal);
   return { finishReason, count: tokens.length, told: events.filter(({ token }) => token).length };
 }
@@ -84,4 +88,21 @@ test('messages are heard between two tokens, though the next one is there', asyn
   assert.equal(finishReason, 'abort');
   // Node takes a thousand messages of one port and more before those of another; browsers take all in their order.
   assert.ok(count < LENGTH / 2, `${count} tokens, aborted at the third`);
+});
+
+test('an abort is heard while the module of structured output is on its way, and takes it from nobody else', async () => {
+  const module = readFileSync(new URL('../../pkg/wasm/mobilemoe_constrain_bg.wasm', import.meta.url));
+  let arrive;
+  const fetch = mock.method(globalThis, 'fetch', () => new Promise((resolve) => (arrive = resolve)));
+  const controller = new AbortController();
+  const scheduler = new Scheduler(scripted(() => {}), { vocabSize: 2 });
+  const format = { kind: 'regex', source: 'aaa' };
+  const [aborted, other] = [controller, new AbortController()].map(({ signal }) => generate(scheduler, signal, format));
+  while (!arrive) await setImmediate();
+  controller.abort();
+  assert.deepEqual(await aborted, { finishReason: 'abort', count: 0, told: 0 });
+  arrive(new Response(module, { headers: { 'Content-Type': 'application/wasm' } }));
+  assert.deepEqual(await other, { finishReason: 'stop', count: 3, told: 3 });
+  assert.equal(fetch.mock.callCount(), 1);
+  mock.restoreAll();
 });
