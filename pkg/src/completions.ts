@@ -116,7 +116,7 @@ export class Completions {
     const head = { id, created: Math.floor(Date.now() / 1000), model: asked.model ?? this.#model };
     const answer = new Answer(this.#connection, asked, options);
     if (asked.stream) {
-      const offsets: number[] = []; // of each choice's next token
+      const offsets: Offsets[] = []; // of each choice
       return answer.stream((chunk) => textChunk(head, asked, chunk, offsets));
     }
     const { choices, usage } = await answer.whole();
@@ -127,7 +127,7 @@ export class Completions {
         index,
         text,
         finish_reason,
-        logprobs: asked.logprobs ? textLogprobs(tokens, 0) : null,
+        logprobs: asked.logprobs ? textLogprobs(tokens, new Offsets(asked)) : null,
         ...routing(asked, tokens),
         ...facts(generation),
       })),
@@ -257,7 +257,7 @@ function chatChunk(head: Head, asked: Asked, part: Part): ChatCompletionChunk | 
   return chunk({ delta: { content: part.text }, finish_reason: null, logprobs, ...routing(asked, tokens) });
 }
 
-function textChunk(head: Head, asked: Asked, part: Part, offsets: number[]): CompletionChunk | undefined {
+function textChunk(head: Head, asked: Asked, part: Part, offsets: Offsets[]): CompletionChunk | undefined {
   const envelope = { ...head, object: 'text_completion' as const };
   if ('usage' in part) return { ...envelope, choices: [], usage: part.usage };
   if ('begun' in part) return undefined;
@@ -271,9 +271,8 @@ function textChunk(head: Head, asked: Asked, part: Part, offsets: number[]): Com
   }
   const tokens = reported(asked, part.token);
   if (!part.text && !tokens.length) return undefined;
-  const offset = offsets[part.index] ?? 0;
-  offsets[part.index] = offset + part.text.length;
-  const logprobs = asked.logprobs && tokens.length ? textLogprobs(tokens, offset) : null;
+  const ofChoice = (offsets[part.index] ??= new Offsets(asked));
+  const logprobs = asked.logprobs && tokens.length ? textLogprobs(tokens, ofChoice) : null;
   return chunk({ text: part.text, finish_reason: null, logprobs, ...routing(asked, tokens) });
 }
 
@@ -318,19 +317,35 @@ function chatLogprobs(tokens: GeneratedToken[]): { content: ChatCompletionTokenL
   return { content, refusal: null };
 }
 
-function textLogprobs(tokens: GeneratedToken[], offset: number): TextLogprobs {
-  const offsets = tokens.map(({ text }) => {
-    const begin = offset;
-    offset += text.length;
-    return begin;
-  });
+function textLogprobs(tokens: GeneratedToken[], offsets: Offsets): TextLogprobs {
   const name = ({ id, bytes }: { id: number; bytes?: Uint8Array | undefined }) => named(id, 0, bytes).token;
   return {
     tokens: tokens.map(name),
     token_logprobs: tokens.map(({ logprob }) => logprob!),
     top_logprobs: tokens.map(({ top }) => Object.fromEntries(top!.map((token) => [name(token), token.logprob]))),
-    text_offset: offsets,
+    text_offset: tokens.map((token) => offsets.next(token)),
   };
+}
+
+/** Where in its answer's text each token begins. What may become a stop string is given out later than with its token. */
+class Offsets {
+  readonly #stops: readonly string[];
+  readonly #decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  #given = 0;
+  #held = '';
+
+  constructor({ request }: Asked) {
+    this.#stops = request.options.stop ?? [];
+  }
+
+  next({ text, bytes }: GeneratedToken): number {
+    const offset = this.#given + this.#held.length;
+    const ungiven = this.#held + this.#decoder.decode(bytes, { stream: true });
+    this.#given += text.length;
+    // A special token is neither given out nor held back: it is no text.
+    if (text || this.#stops.some((stop) => stop.startsWith(ungiven))) this.#held = ungiven.slice(text.length);
+    return offset;
+  }
 }
 
 /** A token as OpenAI names it: by its text. Without a tokenizer, by its number. */

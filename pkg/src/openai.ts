@@ -159,7 +159,7 @@ export interface ChatCompletionChunkChoice extends Partial<ChoiceFacts> {
   routing?: Routing[];
 }
 
-/** `text_offset`: where each token begins in the choice's text, in UTF-16 units. */
+/** `text_offset`: where each token begins in the choice's text, in UTF-16 units; where a stop string would be in it, if that was met. */
 export interface TextLogprobs {
   tokens: string[];
   token_logprobs: number[];

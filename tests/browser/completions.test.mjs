@@ -133,6 +133,45 @@ browserTest('completions', { timeoutMs: TIMEOUT_MS }, async ({ page }, t) => {
     assert.ok(top_logprobs.every((top, i) => Object.keys(top).length === 2 && Math.abs(top[tokens[i]] - token_logprobs[i]) < 1e-6));
   });
 
+  await t.test('a token’s offset is where it begins, however much is held back for stop strings', async () => {
+    const { tokens, text, answers } = await page.evaluate(async () => {
+      const { engine } = window;
+      // Begins with a special token: that is no text.
+      const [special] = await engine.tokenize('', { addSpecialTokens: true });
+      const settings = { temperature: 1.5, seed: 4 };
+      const stream = engine.generate('Once', { ...settings, maxTokens: 60, logitBias: { [special]: 100 }, frequencyPenalty: 100 });
+      const tokens = [];
+      for await (const { id, text } of stream.tokens()) tokens.push({ special: id === special, text });
+      const { text } = await stream.result;
+      const answers = [];
+      const params = { prompt: 'Once', ...settings, max_tokens: 60, logit_bias: { [special]: 100 }, frequency_penalty: 100, logprobs: 0 };
+      const never = text.match(/.{20}/gsu).map((part) => `${part}\0`);
+      for (const stop of [[], never, text.slice(20, 26)]) {
+        const whole = await engine.completions.create({ ...params, stop });
+        const streamed = { offsets: [], late: 0 };
+        for await (const { choices: [{ text, logprobs }] } of await engine.completions.create({ ...params, stop, stream: true })) {
+          streamed.offsets.push(...(logprobs?.text_offset ?? []));
+          if (logprobs && !text) streamed.late += 1;
+        }
+        answers.push({ text: whole.choices[0].text, offsets: whole.choices[0].logprobs.text_offset, streamed });
+      }
+      return { tokens, text, answers };
+    });
+    // Without stop strings, text comes with its token.
+    let length = 0;
+    const expected = tokens.map(({ text }) => (length += text.length) - text.length);
+    assert.deepEqual(tokens[0], { special: true, text: '' });
+    const [plain, never, met] = answers;
+    assert.deepEqual([plain.text, never.text, met.text], [text, text, text.slice(0, text.indexOf(text.slice(20, 26)))]);
+    assert.ok(never.streamed.late > plain.streamed.late + 10, 'text was held back');
+    for (const { offsets, streamed } of answers) {
+      assert.deepEqual(offsets, expected.slice(0, offsets.length));
+      assert.deepEqual(streamed.offsets, offsets);
+    }
+    assert.deepEqual([plain, never].map(({ offsets }) => offsets.length), [tokens.length, tokens.length]);
+    assert.ok(met.offsets.at(-1) > met.text.length - 1 && met.offsets.length < tokens.length);
+  });
+
   await t.test('penalties and bias choose what a computation on the CPU chooses', async () => {
     for (const options of [
       { frequencyPenalty: 1.5, presencePenalty: 0.7 },
