@@ -1,5 +1,6 @@
 import { MobileMoEError } from './errors.js';
 import type { Call, Calls, Method, Reply, Request } from './protocol.js';
+import { plain } from './request.js';
 
 interface Pending {
   onEvent: ((event: never) => void) | undefined;
@@ -47,7 +48,7 @@ export class Connection {
         reject: (error) => (settled(), reject(error)),
       });
       try {
-        this.#send({ id, method, args, aborted: signal?.aborted ?? false } as Call);
+        this.#send({ id, method, args: plain(args), aborted: signal?.aborted ?? false } as Call);
       } catch (error) {
         this.#pending.delete(id);
         return reject(new MobileMoEError('BadOptions', `The arguments cannot be sent to the worker: ${error}`));

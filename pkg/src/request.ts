@@ -39,6 +39,14 @@ export function tokenIds(ids: ArrayLike<number>): Uint32Array {
   return out;
 }
 
+/** A copy without the proxies that reactive state of Vue, Svelte and others is made of: those cannot be sent. */
+export function plain<T>(value: T): T;
+export function plain(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(plain);
+  if (Object.prototype.toString.call(value) !== '[object Object]') return value; // a primitive, a file, a typed array
+  return Object.fromEntries(Object.entries(value as object).map(([name, field]) => [name, plain(field)]));
+}
+
 type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
 
 /** The fields that are not `undefined`. */

@@ -77,6 +77,32 @@ browserTest('answers of the synthetic model', { timeoutMs: TIMEOUT_MS }, async (
     assert.deepEqual({ text, finishReason }, { text: whole.text, finishReason: 'length' });
   });
 
+  await t.test('messages and options may be reactive proxies, as Vue and Svelte have them', async () => {
+    const { plain, proxied, sent } = await page.evaluate(async (messages) => {
+      const { engine } = window;
+      const reactive = (object) => new Proxy(object, {
+        get(target, name) {
+          const value = Reflect.get(target, name);
+          return Array.isArray(value) || value?.constructor === Object ? reactive(value) : value;
+        },
+      });
+      const responseFormat = { type: 'json_schema', json_schema: { schema: { enum: ['one', 'two'] } } };
+      const options = { maxTokens: 12, stop: ['never'], logitBias: { 40: 2 }, responseFormat, signal: new AbortController().signal };
+      const inParts = messages.map(({ role, content }) => ({ role, content: [{ type: 'text', text: content }] }));
+      const run = async (as) => {
+        const { text } = await engine.generate(as(messages), as(options)).result;
+        const { choices } = await engine.chat.completions.create(as({ messages: inParts, max_tokens: 4, stop: ['never'] }));
+        const ids = await engine.tokenizeChat(as(messages));
+        return [text, choices[0].message.content, [...ids], await engine.applyChatTemplate(as(messages)), await engine.countTokens(as(messages))];
+      };
+      const sent = await window.failure(engine.generate([{ role: 'user', content: () => 'Hi' }]).result);
+      return { plain: await run((object) => object), proxied: await run(reactive), sent };
+    }, CHAT);
+    assert.deepEqual(proxied, plain);
+    assert.match(plain[0], /^"(one|two)"$/);
+    assert.equal(sent.code, 'BadOptions', 'what cannot be sent at all is refused');
+  });
+
   await t.test('an abort ends the stream within one token and keeps what came', async () => {
     const run = (how) => page.evaluate(async (how) => {
       const { engine } = window;
