@@ -21,16 +21,17 @@ fn add_expert_rows(block: array<u32, MATRICES>, weight: u32, scale: u32) {
     for (var group = 0u; group < EXPERT_GROUPS; group += 2u) {
         let inputs = input_group(group);
         let inputs2 = second_expert_group(group + 1u);
-        for (var matrix = 0u; matrix < MATRICES; matrix++) {
-            let scale_at = scale + (block[matrix] * EXPERT_GROUPS + group) * 4u;
+        for (var i = 0u; i < MATRICES * BLOCKS; i++) {
+            let own = block[i / BLOCKS] + i % BLOCKS;
+            let scale_at = scale + (own * EXPERT_GROUPS + group) * 4u;
             let scaled = scaled_group(inputs, scale_at);
             let scaled2 = scaled_group(inputs2, scale_at + 4u);
             let bias = bias_of(scaled) + bias_of(scaled2);
             let x = in_place(scaled);
             let x2 = in_place(scaled2);
-            var at = weight + block[matrix] * 32u * EXPERT_GROUPS + group;
+            var at = weight + own * 32u * EXPERT_GROUPS + group;
             for (var r = 0u; r < 32u; r++) {
-                sums[matrix * 32u + r] += bias + group_dot(weights[at], x) + group_dot(weights[at + 1u], x2);
+                sums[i * 32u + r] += bias + group_dot(weights[at], x) + group_dot(weights[at + 1u], x2);
                 at += EXPERT_GROUPS;
             }
         }

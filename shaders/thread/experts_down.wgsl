@@ -18,9 +18,8 @@
 const ACTIVATIONS: u32 = CHOSEN * EXPERT + SHARED;
 const WIDTH: u32 = SHARED;
 const EXPERT_INPUTS: u32 = EXPERT;
-const ROWS: u32 = 32u;
+const ROWS: u32 = 32u * BLOCKS;
 const MATRICES: u32 = 1u;
-const BLOCKS: u32 = HIDDEN / 32u;
 
 var<private> input_rows: array<u32, TILE>; // where the activations begin that are read
 var<private> input_weight: f32; // what they are multiplied by
@@ -44,7 +43,7 @@ fn add_routed(block: u32, token: u32) {
         if (choice.slot != EMPTY) {
             input_rows[0] = (token * ACTIVATIONS + k * EXPERT) / 4u;
             input_weight = choice.weight;
-            add_expert_rows(array(choice.slot * BLOCKS + block), DOWN, DOWN_SCALE / 8u);
+            add_expert_rows(array(choice.slot * (HIDDEN / 32u) + block * BLOCKS), DOWN, DOWN_SCALE / 8u);
         }
     }
 }
@@ -52,7 +51,7 @@ fn add_routed(block: u32, token: u32) {
 @compute @workgroup_size(SMALL_WORKGROUP)
 fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
     let block = thread.x;
-    if (block >= BLOCKS) {
+    if (block >= HIDDEN / ROWS) {
         return;
     }
     let first_token = thread.y * TILE;
@@ -63,12 +62,12 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
         input_rows[t] = (min(first_token + t, step.count - 1u) * ACTIVATIONS + CHOSEN * EXPERT) / 4u;
     }
     input_weight = 1.0;
-    add_rows(block * 32u, array(SHARED_DOWN), array(SHARED_DOWN_SCALE));
+    add_rows(block * ROWS, array(SHARED_DOWN), array(SHARED_DOWN_SCALE));
 
     for (var t = 0u; t < TILE && first_token + t < step.count; t++) {
         let token = first_token + t;
-        for (var i = 0u; i < 8u; i++) {
-            let output = block * 8u + i;
+        for (var i = 0u; i < ROWS / 4u; i++) {
+            let output = block * (ROWS / 4u) + i;
             var sum = x[token * (HIDDEN / 4u) + output];
             for (var j = 0u; j < 4u; j++) {
                 sum[j] += of_token(sums[4u * i + j], t);

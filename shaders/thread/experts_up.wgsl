@@ -21,9 +21,8 @@
 const ACTIVATIONS: u32 = CHOSEN * EXPERT + SHARED;
 const WIDTH: u32 = HIDDEN; // what both kinds of matrices read
 const EXPERT_INPUTS: u32 = HIDDEN;
-const ROWS: u32 = 32u; // of gate and of up
+const ROWS: u32 = 32u * BLOCKS; // of gate and of up
 const MATRICES: u32 = 2u;
-const EXPERT_BLOCKS: u32 = EXPERT / 32u; // of gate's rows, and as many of up's
 
 var<private> tokens: array<u32, TILE>; // whose h are the inputs
 
@@ -44,7 +43,7 @@ fn scale_word(i: u32) -> u32 {
 fn activation4(i: u32, t: u32) -> vec4<f32> {
     var values: vec4<f32>;
     for (var j = 0u; j < 4u; j++) {
-        values[j] = silu(of_token(sums[4u * i + j], t)) * of_token(sums[32u + 4u * i + j], t);
+        values[j] = silu(of_token(sums[4u * i + j], t)) * of_token(sums[ROWS + 4u * i + j], t);
     }
     return values;
 }
@@ -53,10 +52,10 @@ fn shared_block(block: u32, tile: u32) {
     for (var t = 0u; t < TILE; t++) {
         tokens[t] = min(tile * TILE + t, step.count - 1u);
     }
-    add_rows(block * 32u, array(SHARED_GATE, SHARED_UP), array(SHARED_GATE_SCALE, SHARED_UP_SCALE));
+    add_rows(block * ROWS, array(SHARED_GATE, SHARED_UP), array(SHARED_GATE_SCALE, SHARED_UP_SCALE));
     for (var t = 0u; t < TILE && tile * TILE + t < step.count; t++) {
-        for (var i = 0u; i < 8u; i++) {
-            activation[(tokens[t] * ACTIVATIONS + CHOSEN * EXPERT + block * 32u) / 4u + i] = activation4(i, t);
+        for (var i = 0u; i < ROWS / 4u; i++) {
+            activation[(tokens[t] * ACTIVATIONS + CHOSEN * EXPERT + block * ROWS) / 4u + i] = activation4(i, t);
         }
     }
 }
@@ -69,16 +68,16 @@ fn routed_block(block: u32, tile: u32) {
     for (var t = 0u; t < TILE; t++) {
         tokens[t] = entry_or_first(tile, t) / max(CHOSEN, 1u);
     }
-    let gate = slot * 2u * EXPERT_BLOCKS + block;
-    add_expert_rows(array(gate, gate + EXPERT_BLOCKS), GATE_UP, GATE_UP_SCALE / 8u);
+    let gate = slot * (EXPERT / 16u) + block * BLOCKS;
+    add_expert_rows(array(gate, gate + EXPERT / 32u), GATE_UP, GATE_UP_SCALE / 8u);
     for (var t = 0u; t < TILE; t++) {
         let at = entry(tile, t);
         if (at == EMPTY) {
             break;
         }
         let token_row = tokens[t] * ACTIVATIONS + at % max(CHOSEN, 1u) * EXPERT;
-        for (var i = 0u; i < 8u; i++) {
-            activation[token_row / 4u + block * 8u + i] = activation4(i, t);
+        for (var i = 0u; i < ROWS / 4u; i++) {
+            activation[token_row / 4u + block * (ROWS / 4u) + i] = activation4(i, t);
         }
     }
 }
@@ -86,13 +85,13 @@ fn routed_block(block: u32, tile: u32) {
 @compute @workgroup_size(SMALL_WORKGROUP)
 fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
     let block = thread.x;
-    if (block < SHARED / 32u) {
+    if (block < SHARED / ROWS) {
         if (thread.y * TILE < step.count) {
             shared_block(block, thread.y);
         }
-    } else if (block < SHARED / 32u + SIDE_BY_SIDE * EXPERT_BLOCKS) {
-        let routed = block - SHARED / 32u;
-        let blocks = max(EXPERT_BLOCKS, 1u);
+    } else if (block < SHARED / ROWS + SIDE_BY_SIDE * (EXPERT / ROWS)) {
+        let routed = block - SHARED / ROWS;
+        let blocks = max(EXPERT / ROWS, 1u);
         routed_block(routed % blocks, thread.y * SIDE_BY_SIDE + routed / blocks);
     }
 }

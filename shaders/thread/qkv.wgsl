@@ -1,7 +1,7 @@
 // h = rmsnorm(x) * norm; q, k, v = h Wq^T, h Wk^T, h Wv^T; RoPE and QK-norm on q and k; k and v go into the cache.
 //
-// A thread owns one head (64 rows).
-// workgroups: [ceil((QUERY_HEADS + 2 * KV_HEADS) / SMALL_WORKGROUP), ceil(count / TILE)]
+// A thread owns OWN_HEADS heads (of 64 rows).
+// workgroups: [ceil((QUERY_HEADS + 2 * KV_HEADS) / OWN_HEADS / SMALL_WORKGROUP), ceil(count / TILE)]
 
 #import step
 #import numbers
@@ -18,7 +18,8 @@
 
 const WIDTH: u32 = HIDDEN;
 const ROWS: u32 = 64u;
-const MATRICES: u32 = 1u;
+const MATRICES: u32 = OWN_HEADS;
+const HEADS: u32 = QUERY_HEADS + 2u * KV_HEADS; // queries, keys, values
 
 var<private> input_rows: array<u32, TILE>;
 var<private> head_pairs: array<vec2<f32>, 32>; // a rotated key or value, on its way to bytes
@@ -37,73 +38,87 @@ fn scale_word(i: u32) -> u32 {
 #import held
 #import rows
 
+// Where a head's matrix begins: its first group of weights, and its first scale, counted in halves.
+fn head_weight(head: u32) -> vec2<u32> {
+    const HEAD_GROUPS = 64u * HIDDEN / 32u;
+    if (head >= QUERY_HEADS + KV_HEADS) {
+        return vec2<u32>(WV, WV_SCALE) + (head - QUERY_HEADS - KV_HEADS) * HEAD_GROUPS;
+    }
+    if (head >= QUERY_HEADS) {
+        return vec2<u32>(WK, WK_SCALE) + (head - QUERY_HEADS) * HEAD_GROUPS;
+    }
+    return vec2<u32>(WQ, WQ_SCALE) + head * HEAD_GROUPS;
+}
+
+// Sum `i` of the thread's n-th head, for a token.
+fn head_sum(n: u32, i: u32, t: u32) -> f32 {
+    return of_token(sums[64u * n + i], t);
+}
+
 @compute @workgroup_size(SMALL_WORKGROUP)
 fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
-    let head = thread.x;
-    if (head >= QUERY_HEADS + 2u * KV_HEADS) {
+    let first_head = thread.x * OWN_HEADS;
+    if (first_head >= HEADS) {
         return;
     }
     let first_token = thread.y * TILE;
     for (var t = 0u; t < TILE; t++) {
         input_rows[t] = min(first_token + t, step.count - 1u) * (HIDDEN / 4u);
     }
-    var weight = WQ;
-    var scale = WQ_SCALE;
-    var matrix_row = head * 64u;
-    if (head >= QUERY_HEADS + KV_HEADS) {
-        weight = WV;
-        scale = WV_SCALE;
-        matrix_row -= (QUERY_HEADS + KV_HEADS) * 64u;
-    } else if (head >= QUERY_HEADS) {
-        weight = WK;
-        scale = WK_SCALE;
-        matrix_row -= QUERY_HEADS * 64u;
+    var weight: array<u32, OWN_HEADS>;
+    var scale: array<u32, OWN_HEADS>;
+    for (var n = 0u; n < OWN_HEADS; n++) {
+        let begin = head_weight(first_head + n);
+        weight[n] = begin.x;
+        scale[n] = begin.y;
     }
-    add_rows(matrix_row, array(weight), array(scale));
+    add_rows(0u, weight, scale);
+    for (var t = 0u; t < TILE && first_token + t < step.count; t++) {
+        for (var n = 0u; n < OWN_HEADS; n++) {
+            finish(n, first_head + n, t, first_token + t);
+        }
+    }
+}
 
-    for (var t = 0u; t < TILE; t++) {
-        let token = first_token + t;
-        if (token >= step.count) {
-            break;
+// Rotation, norm, and where the n-th of the thread's heads goes.
+fn finish(n: u32, head: u32, t: u32, token: u32) {
+    let position = step.position + token;
+    // The inputs had no part of it: it is the same for every sum.
+    var factor = inverse_rms(t);
+    if (ROPE && QK_NORM && head < QUERY_HEADS + KV_HEADS) {
+        // A rotation keeps the norm, so the unrotated head serves.
+        var squares = 0.0;
+        for (var i = 0u; i < 64u; i++) {
+            let value = factor * head_sum(n, i, t);
+            squares += value * value;
         }
-        let position = step.position + token;
-        // The inputs had no part of it: it is the same for every sum.
-        var factor = inverse_rms(t);
-        if (ROPE && QK_NORM && head < QUERY_HEADS + KV_HEADS) {
-            // A rotation keeps the norm, so the unrotated head serves.
-            var squares = 0.0;
-            for (var i = 0u; i < 64u; i++) {
-                let value = factor * of_token(sums[i], t);
-                squares += value * value;
-            }
-            factor *= inverseSqrt(squares / 64.0 + EPS);
+        factor *= inverseSqrt(squares / 64.0 + EPS);
+    }
+    let row = (position * 2u + (head - QUERY_HEADS) / KV_HEADS) * KV_HEADS + (head - QUERY_HEADS) % KV_HEADS;
+    var largest = 0.0;
+    for (var j = 0u; j < 32u; j++) {
+        var pair = factor * vec2<f32>(head_sum(n, 2u * j, t), head_sum(n, 2u * j + 1u, t));
+        if (ROPE && head < QUERY_HEADS + KV_HEADS) {
+            let angle = rope[position * 32u + j];
+            pair = vec2<f32>(pair.x * angle.x - pair.y * angle.y, pair.x * angle.y + pair.y * angle.x);
         }
-        let row = (position * 2u + (head - QUERY_HEADS) / KV_HEADS) * KV_HEADS + (head - QUERY_HEADS) % KV_HEADS;
-        var largest = 0.0;
-        for (var j = 0u; j < 32u; j++) {
-            var pair = factor * vec2<f32>(of_token(sums[2u * j], t), of_token(sums[2u * j + 1u], t));
-            if (ROPE && head < QUERY_HEADS + KV_HEADS) {
-                let angle = rope[position * 32u + j];
-                pair = vec2<f32>(pair.x * angle.x - pair.y * angle.y, pair.x * angle.y + pair.y * angle.x);
-            }
-            if (head < QUERY_HEADS) {
-                query[(token * QUERY_HEADS + head) * 32u + j] = pair;
-            } else if (KV_BITS == 32u) {
-                cache[row * 64u + 2u * j] = bitcast<u32>(pair.x);
-                cache[row * 64u + 2u * j + 1u] = bitcast<u32>(pair.y);
-            } else if (KV_BITS == 16u) {
-                cache[row * 32u + j] = pack2x16float(pair);
-            } else {
-                head_pairs[j] = pair;
-                largest = max(largest, max(abs(pair.x), abs(pair.y)));
-            }
+        if (head < QUERY_HEADS) {
+            query[(token * QUERY_HEADS + head) * 32u + j] = pair;
+        } else if (KV_BITS == 32u) {
+            cache[row * 64u + 2u * j] = bitcast<u32>(pair.x);
+            cache[row * 64u + 2u * j + 1u] = bitcast<u32>(pair.y);
+        } else if (KV_BITS == 16u) {
+            cache[row * 32u + j] = pack2x16float(pair);
+        } else {
+            head_pairs[j] = pair;
+            largest = max(largest, max(abs(pair.x), abs(pair.y)));
         }
-        if (KV_BITS == 8u && head >= QUERY_HEADS) {
-            let scale = scale8(largest);
-            cache[row * 17u] = bitcast<u32>(scale);
-            for (var i = 0u; i < 16u; i++) {
-                cache[row * 17u + 1u + i] = pack8(vec4<f32>(head_pairs[2u * i], head_pairs[2u * i + 1u]), 1.0 / scale);
-            }
+    }
+    if (KV_BITS == 8u && head >= QUERY_HEADS) {
+        let scale = scale8(largest);
+        cache[row * 17u] = bitcast<u32>(scale);
+        for (var i = 0u; i < 16u; i++) {
+            cache[row * 17u + 1u + i] = pack8(vec4<f32>(head_pairs[2u * i], head_pairs[2u * i + 1u]), 1.0 / scale);
         }
     }
 }

@@ -14,9 +14,8 @@
 
 const ACTIVATIONS: u32 = CHOSEN * EXPERT + SHARED;
 const EXPERT_INPUTS: u32 = EXPERT;
-const ROWS: u32 = 32u;
+const ROWS: u32 = 32u * BLOCKS;
 const MATRICES: u32 = 1u;
-const BLOCKS: u32 = HIDDEN / 32u;
 
 var<private> input_rows: array<u32, TILE>; // where an entry's activations begin
 
@@ -34,21 +33,21 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
     let block = thread.x;
     let tile = thread.y;
     let slot = slot_of(tile);
-    if (block >= BLOCKS || slot == EMPTY) {
+    if (block >= HIDDEN / ROWS || slot == EMPTY) {
         return;
     }
     for (var t = 0u; t < TILE; t++) {
         let at = entry_or_first(tile, t);
         input_rows[t] = (at / CHOSEN * ACTIVATIONS + at % CHOSEN * EXPERT) / 4u;
     }
-    add_expert_rows(array(slot * BLOCKS + block), DOWN, DOWN_SCALE / 8u);
+    add_expert_rows(array(slot * (HIDDEN / 32u) + block * BLOCKS), DOWN, DOWN_SCALE / 8u);
     for (var t = 0u; t < TILE; t++) {
         let at = entry(tile, t);
         if (at == EMPTY) {
             break;
         }
-        for (var i = 0u; i < 8u; i++) {
-            routed[at * (HIDDEN / 4u) + block * 8u + i] = vec4<f32>(of_token(sums[4u * i], t), of_token(sums[4u * i + 1u], t),
+        for (var i = 0u; i < ROWS / 4u; i++) {
+            routed[at * (HIDDEN / 4u) + block * (ROWS / 4u) + i] = vec4<f32>(of_token(sums[4u * i], t), of_token(sums[4u * i + 1u], t),
                 of_token(sums[4u * i + 2u], t), of_token(sums[4u * i + 3u], t));
         }
     }

@@ -23,10 +23,12 @@ impl ExpertsDown {
             ..
         } = *shape;
         let swiglu = layer.swiglu();
+        let blocks = form.blocks_of_tiles(config.hidden_size / 32, 10);
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("TOKENS", tokens.into()),
             ("HIDDEN", config.hidden_size.into()),
+            ("BLOCKS", blocks.into()),
             ("CHOSEN", chosen(config, layer).into()),
             ("EXPERT", config.expert_size.into()),
             ("SHARED", config.shared_size.into()),
@@ -58,7 +60,9 @@ impl ExpertsDown {
         let kernel = Kernel::new(gpu, "experts_down", source, &constants, &bindings);
         ExpertsDown {
             kernel,
-            workgroups: form.style.workgroups(config.hidden_size / 32, config.hidden_size / 32),
+            workgroups: form
+                .style
+                .workgroups(config.hidden_size / 32, config.hidden_size / 32 / blocks),
             tile: form.tile,
         }
     }

@@ -17,6 +17,10 @@ pub(crate) fn chosen(config: &ModelConfig, layer: LayerConfig) -> usize {
     if layer.moe { config.experts_per_token } else { 0 }
 }
 
+fn common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { common_divisor(b, a % b) }
+}
+
 /// Activations of one token: the chosen experts' one after the other, then the shared expert's.
 pub fn activation_width(config: &ModelConfig, layer: LayerConfig) -> usize {
     chosen(config, layer) * config.expert_size + config.shared_size
@@ -37,6 +41,7 @@ impl ExpertsUp {
             ("LAYER_WORDS", layout.words().into()),
             ("TOKENS", tokens.into()),
             ("HIDDEN", config.hidden_size.into()),
+            ("BLOCKS", Self::blocks(shape).into()),
             ("CHOSEN", chosen(config, layer).into()),
             ("EXPERT", config.expert_size.into()),
             ("SHARED", config.shared_size.into()),
@@ -89,7 +94,16 @@ impl ExpertsUp {
             chosen(config, layer).min(1)
         };
         let blocks = (config.shared_size + entries * config.expert_size) / 32;
-        shape.form.style.workgroups(blocks, blocks)
+        shape.form.style.workgroups(blocks, blocks / Self::blocks(shape))
+    }
+
+    fn blocks(shape: &LayerShape) -> usize {
+        let LayerShape {
+            config, layer, form, ..
+        } = *shape;
+        let expert = if layer.moe { config.expert_size } else { 0 };
+        // Five of gate, five of up.
+        form.blocks(common_divisor(config.shared_size, expert) / 32, 5)
     }
 
     #[allow(clippy::too_many_arguments)] // one a binding

@@ -98,6 +98,21 @@ impl Form {
         [Form::THREAD].into_iter().chain(workgroup)
     }
 
+    /// How many of so many blocks of rows a thread has, in the thread style: several share the inputs that it holds. As long
+    /// as each thread of a workgroup has as many; `most`: what its private memory has room for.
+    pub(super) fn blocks(self, blocks: usize, most: usize) -> usize {
+        let equal = |own: &usize| blocks.is_multiple_of(own * Self::SMALL_WORKGROUP);
+        match self.style {
+            Style::Workgroup => 1,
+            Style::Thread => (2..=most).rev().find(equal).unwrap_or(1),
+        }
+    }
+
+    /// The same where workgroups are few: one in decoding, so that cores get equal shares.
+    pub(super) fn blocks_of_tiles(self, blocks: usize, most: usize) -> usize {
+        if self.tile == 1 { 1 } else { self.blocks(blocks, most) }
+    }
+
     /// The same for one token.
     pub fn decoding(self) -> Form {
         Form { tile: 1, ..self }

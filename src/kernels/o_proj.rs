@@ -14,8 +14,6 @@ pub struct OProj {
 }
 
 impl OProj {
-    const ROWS: usize = 32;
-
     pub fn new(gpu: &Gpu, shape: &LayerShape) -> OProj {
         let LayerShape {
             config,
@@ -25,10 +23,11 @@ impl OProj {
             tokens,
             ..
         } = *shape;
+        let rows = 32 * form.blocks_of_tiles(config.hidden_size / 32, 10);
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("TOKENS", tokens.into()),
-            ("ROWS", Self::ROWS.into()),
+            ("ROWS", rows.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("QUERY_HEADS", config.query_heads.into()),
             ("WINDOW", window(layer).into()),
@@ -49,7 +48,7 @@ impl OProj {
             include_str!("../../shaders/thread/o_proj.wgsl"),
         );
         let constants = [&constants[..], &Splits::new(form, config.query_heads).constants()].concat();
-        let blocks = config.hidden_size / Self::ROWS;
+        let blocks = config.hidden_size / rows;
         OProj {
             kernel: Kernel::new(gpu, "o_proj", source, &constants, &bindings),
             workgroups: form.style.workgroups(blocks, blocks),

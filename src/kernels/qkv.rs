@@ -26,10 +26,13 @@ impl Qkv {
             form,
             tokens,
         } = *shape;
+        let heads = config.query_heads + 2 * config.kv_heads;
+        let own_heads = form.blocks_of_tiles(heads, 7);
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("TOKENS", tokens.into()),
             ("HIDDEN", config.hidden_size.into()),
+            ("OWN_HEADS", own_heads.into()),
             ("QUERY_HEADS", config.query_heads.into()),
             ("KV_HEADS", config.kv_heads.into()),
             ("EPS", config.rms_norm_eps.into()),
@@ -58,10 +61,9 @@ impl Qkv {
             include_str!("../../shaders/qkv.wgsl"),
             include_str!("../../shaders/thread/qkv.wgsl"),
         );
-        let heads = config.query_heads + 2 * config.kv_heads;
         Qkv {
             kernel: Kernel::new(gpu, "qkv", source, &constants, &bindings),
-            workgroups: form.style.workgroups(heads, heads),
+            workgroups: form.style.workgroups(heads, heads / own_heads),
             tile: form.tile,
         }
     }

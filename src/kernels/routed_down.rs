@@ -23,6 +23,7 @@ impl RoutedDown {
             ("LAYER_WORDS", layout.words().into()),
             ("TOKENS", tokens.into()),
             ("HIDDEN", config.hidden_size.into()),
+            ("BLOCKS", Self::blocks(shape).into()),
             ("CHOSEN", chosen(config, layer).into()),
             ("EXPERT", config.expert_size.into()),
             ("SHARED", config.shared_size.into()),
@@ -48,7 +49,11 @@ impl RoutedDown {
     /// Workgroups for one tile of entries.
     pub(super) fn workgroups(shape: &LayerShape) -> u32 {
         let blocks = shape.config.hidden_size / 32;
-        shape.form.style.workgroups(blocks, blocks)
+        shape.form.style.workgroups(blocks, blocks / Self::blocks(shape))
+    }
+
+    fn blocks(shape: &LayerShape) -> usize {
+        shape.form.blocks(shape.config.hidden_size / 32, 10)
     }
 
     pub fn bind<'a>(

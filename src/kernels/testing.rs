@@ -20,7 +20,8 @@ pub fn setup(seed: u64) -> (Gpu, fastrand::Rng) {
 }
 
 /// Forms that the device can run, for one token and for tiles: the plain ones, and each way to keep inputs with each tile, by
-/// turns with and without subgroups. With `MOBILEMOE_PARITY=full` all there are.
+/// turns with and without subgroups; the thread style, where sizes decide how work is shared, three times. With
+/// `MOBILEMOE_PARITY=full` all there are.
 pub fn forms(gpu: &Gpu) -> Vec<Form> {
     let features = pollster::block_on(gpu.features()).unwrap();
     println!("{}: {features:?}", gpu.info.name);
@@ -30,7 +31,8 @@ pub fn forms(gpu: &Gpu) -> Vec<Form> {
         .clone()
         .filter(|form| form.tile == PREFILL_TILE)
         .map(Form::decoding);
-    (decoding.chain(tiled))
+    let thread = [Form::THREAD, Form::THREAD.decoding()];
+    (decoding.chain(tiled).chain(thread).chain(thread))
         .filter(|form| {
             full || form.style == Style::Thread
                 || [Form::WORKGROUP, Form::WORKGROUP.decoding()].contains(form)
@@ -39,9 +41,11 @@ pub fn forms(gpu: &Gpu) -> Vec<Form> {
         .collect()
 }
 
-/// A small model of random shape.
+/// A small model of random shape; every other one is made of round numbers, so that threads have several blocks of rows each.
 pub fn config(random: &mut fastrand::Rng) -> ModelConfig {
-    let kv_heads = random.usize(1..4);
+    let round = random.bool();
+    let size = |of_round: usize, of_other: usize| if round { of_round } else { of_other };
+    let kv_heads = size(2, random.usize(1..4));
     let layer = LayerConfig {
         rope: true,
         moe: true,
@@ -49,11 +53,11 @@ pub fn config(random: &mut fastrand::Rng) -> ModelConfig {
     };
     ModelConfig {
         vocab_size: 64,
-        hidden_size: 32 * random.usize(1..12),
-        expert_size: 32 * random.usize(1..4),
-        shared_size: 32 * random.usize(1..9),
+        hidden_size: size(256, 32 * random.usize(1..12)),
+        expert_size: size(256, 32 * random.usize(1..4)),
+        shared_size: size(512, 32 * random.usize(1..9)),
         layers: vec![layer],
-        query_heads: kv_heads * random.usize(1..6),
+        query_heads: kv_heads * size(2, random.usize(1..6)),
         kv_heads,
         head_dim: 64,
         max_positions: 8192,
