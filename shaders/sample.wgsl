@@ -119,26 +119,48 @@ fn random(position: u32) -> f32 {
     return f32(state >> 8u) * 0x1p-24;
 }
 
+struct Candidate {
+    logit: f32,
+    id: u32,
+}
+
+// The largest of 16 values, ties to the lower id.
+fn largest_of(first: u32, stride: u32) -> Candidate {
+    var best = Candidate(values[first], indices[first]);
+    for (var k = 1u; k < 16u; k++) {
+        let other = Candidate(values[first + k * stride], indices[first + k * stride]);
+        if (other.logit > best.logit || (other.logit == best.logit && other.id < best.id)) {
+            best = other;
+        }
+    }
+    return best;
+}
+
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) local: u32) {
     // Largest logit, ties to the lower id.
     var best = -3.4e38;
     var best_id = 0u;
-    for (var i = local; i < VOCAB; i += THREADS) {
-        if (logits[i] > best) {
-            best = logits[i];
+    for (var first = 0u; first < VOCAB; first += THREADS) {
+        let i = first + local;
+        let logit = logits[min(i, VOCAB - 1u)];
+        if (logit > best) {
+            best = logit;
             best_id = i;
         }
     }
+    // In two steps: of the threads that share the low four bits, then of those sixteen.
     values[local] = best;
     indices[local] = best_id;
     workgroupBarrier();
-    for (var i = 0u; i < THREADS; i++) {
-        if (values[i] > best || (values[i] == best && indices[i] < best_id)) {
-            best = values[i];
-            best_id = indices[i];
-        }
-    }
+    let sixteen = largest_of(local % 16u, 16u);
+    workgroupBarrier();
+    values[local] = sixteen.logit;
+    indices[local] = sixteen.id;
+    workgroupBarrier();
+    let largest = largest_of(0u, 1u);
+    best = largest.logit;
+    best_id = largest.id;
 
     if (sampling.temperature > 0.0) {
         var least = key_of(FORBIDDEN) + 1u;

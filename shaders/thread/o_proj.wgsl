@@ -7,7 +7,7 @@
 @group(0) @binding(0) var<storage, read> step: Step;
 @group(0) @binding(1) var<storage, read> weights: array<vec4<u32>, LAYER_WORDS / 4u>; // the layer's tensors
 @group(0) @binding(2) var<storage, read> words: array<u32, LAYER_WORDS>; // the same bytes
-@group(0) @binding(3) var<storage, read> attended: array<vec4<f32>>; // [splits, count, ATTENDED / 4]
+@group(0) @binding(3) var<storage, read> attended: array<vec4<f32>, ATTENDED_ROWS * ATTENDED / 4u>; // [splits, count, ATTENDED / 4]
 @group(0) @binding(4) var<storage, read> softmax: array<vec2<f32>>; // [splits, count, QUERY_HEADS] largest, sum
 @group(0) @binding(5) var<storage, read_write> x: array<f32, TOKENS * HIDDEN>; // [count, HIDDEN]
 

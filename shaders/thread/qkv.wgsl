@@ -13,7 +13,7 @@
 @group(0) @binding(2) var<storage, read> words: array<u32, LAYER_WORDS>; // the same bytes
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>, TOKENS * HIDDEN / 4u>; // [count, HIDDEN / 4]
 @group(0) @binding(4) var<storage, read> rope: array<vec2<f32>>; // [positions, 32] cos, sin
-@group(0) @binding(5) var<storage, read_write> query: array<vec2<f32>>; // [count, QUERY_HEADS, 32] pairs
+@group(0) @binding(5) var<storage, read_write> query: array<vec2<f32>, TOKENS * QUERY_HEADS * 32u>; // [count, QUERY_HEADS, 32] pairs
 @group(0) @binding(6) var<storage, read_write> cache: array<u32>; // [positions, k|v, KV_HEADS] rows
 
 const WIDTH: u32 = HIDDEN;

@@ -2,7 +2,7 @@
 
 use super::{
     LayerShape, Matrix,
-    attention::{Splits, window},
+    attention::{self, Splits, window},
     tiles,
 };
 use crate::gpu::{Access, Dispatch, Gpu, Kernel};
@@ -27,6 +27,7 @@ impl OProj {
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("TOKENS", tokens.into()),
+            ("ATTENDED_ROWS", attention::rows(tokens).into()),
             ("ROWS", rows.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("QUERY_HEADS", config.query_heads.into()),
@@ -104,7 +105,14 @@ mod tests {
         count: usize,
         inputs: [&[f32]; 3],
     ) -> Vec<f32> {
-        let [attended, softmax, x] = inputs.map(|values| gpu.upload("inputs", values));
+        let [found, softmax, x] = inputs.map(|values| gpu.upload("inputs", values));
+        let attended = gpu.storage(
+            "attended",
+            (attention::rows(count) * shape.config.query_size() * 4) as u64,
+        );
+        let mut commands = gpu.commands();
+        commands.copy(&found, &attended, found.size());
+        commands.submit();
         let kernel = OProj::new(gpu, shape);
         let step = step(gpu, position, count);
         let bind_group = kernel.bind(gpu, &step, &data.upload(gpu), &attended, &softmax, &x);

@@ -19,6 +19,7 @@ impl Route {
             layer,
             layout,
             form,
+            tokens,
             ..
         } = *shape;
         let (experts, chosen) = if layer.moe {
@@ -28,16 +29,17 @@ impl Route {
         };
         let (tile, threads) = match form.style {
             Style::Workgroup => (1, 256),
-            // For four experts each.
+            // For eight experts each.
             Style::Thread => (
                 form.tile.min(PREFILL_TILE),
-                experts.div_ceil(4).next_multiple_of(4).clamp(16, 64),
+                experts.div_ceil(8).next_multiple_of(4).clamp(8, 64),
             ),
         };
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("TILE", tile.into()),
             ("THREADS", threads.into()),
+            ("TOKENS", tokens.into()),
             ("HIDDEN", config.hidden_size.into()),
             ("EXPERTS", experts.into()),
             ("CHOSEN", chosen.into()),
