@@ -29,16 +29,18 @@ impl Transpose {
     pub fn of_layer(gpu: &Gpu, config: &ModelConfig, layout: &LayerLayout) -> [Transpose; 4] {
         turned(config).map(|(tensor, [rows, columns], bits)| {
             let constants = [
+                ("LAYER_WORDS", layout.words().into()),
                 ("FIRST", layout.at(tensor, 4).into()),
                 ("ROWS", rows.into()),
                 ("COLUMNS", columns.into()),
                 ("BITS", bits.into()),
             ];
             let source = include_str!("../../shaders/transpose.wgsl");
-            let words = rows * columns * bits / 32;
+            let side = 32 / bits;
+            let squares = rows / side * columns.div_ceil(side);
             Transpose {
                 kernel: Kernel::new(gpu, "transpose", source, &constants, &[Access::Read, Access::ReadWrite]),
-                workgroups: [words.div_ceil(64) as u32, config.experts as u32, 1],
+                workgroups: [squares.div_ceil(64) as u32, config.experts as u32, 1],
             }
         })
     }
