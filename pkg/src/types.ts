@@ -30,7 +30,10 @@ export interface LoadOptions extends SourceOptions {
   variant?: KernelVariant;
 }
 
-/** The kernels' forms: all compute the same, at different speeds, some with less precision. */
+/**
+ * The kernels' forms: all compute the same, at different speeds, some with less precision. Either both are `thread` or neither
+ * (code "MixedStyles"): the styles want the experts' weights in different orders.
+ */
 export interface KernelVariant {
   /** For one token at a time. */
   decode: KernelForm;

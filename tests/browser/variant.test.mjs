@@ -33,7 +33,7 @@ browserTest('the faster kernels are found, and remembered by adapter', { timeout
   assert.deepEqual((await loadAs(page, 'synthetic-tiny', {})).variant, opposite);
   // A given one comes first. What cannot be read, or no longer runs here, is measured again.
   assert.deepEqual((await loadAs(page, 'synthetic-tiny', { variant: measured.variant })).variant, measured.variant);
-  for (const text of ['{"decode": "quantum"}', '{"decode": "workgroup-f16", "prefill": "thread"}']) {
+  for (const text of ['{"decode": "quantum"}', '{"decode": "workgroup-f16", "prefill": "workgroup"}']) {
     await put(text);
     const { variant } = await loadAs(page, 'synthetic-tiny', {});
     assert.deepEqual((await remembered())[address], variant);
@@ -44,7 +44,7 @@ browserTest('the faster kernels are found, and remembered by adapter', { timeout
 browserTest('a form is refused where it is unknown or the device lacks something', {}, async ({ page }) => {
   await openBlank(page);
   const refused = (form) => page.evaluate(
-    (form) => window.failure(window.MobileMoE.load('synthetic-tiny', { variant: { decode: form, prefill: 'thread' } })),
+    (form) => window.failure(window.MobileMoE.load('synthetic-tiny', { variant: { decode: form, prefill: 'workgroup' } })),
     form,
   );
   assert.match((await refused('quantum')).message, /"quantum", only thread, workgroup/);
@@ -52,6 +52,9 @@ browserTest('a form is refused where it is unknown or the device lacks something
   const { code, message } = await refused('workgroup-f16');
   assert.equal(code, 'MissingFeature');
   assert.match(message, /shader-f16/);
+  const mixed = await refused('thread');
+  assert.equal(mixed.code, 'MixedStyles');
+  assert.match(mixed.message, /decode: thread, prefill: workgroup/);
 });
 
 // Each is compiled anew, which takes a software adapter long: MOBILEMOE_PARITY=full runs all it can.
