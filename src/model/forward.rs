@@ -480,3 +480,22 @@ fn part(buffer: &wgpu::Buffer, index: usize, stride_bytes: u64) -> wgpu::Binding
         size: wgpu::BufferSize::new(stride_bytes),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::synth::{SHAPES, Synth};
+
+    /// Making a kernel in a test checks what it takes of private and workgroup memory: here for the sizes of real models.
+    #[test]
+    fn every_shape_fits_the_memory_of_a_thread() {
+        let gpu = pollster::block_on(Gpu::open(Requirements::default())).unwrap();
+        for (_, shape) in SHAPES {
+            let config = Synth::new(shape).config().unwrap();
+            let plan = Plan::new(&config, 1024, 128, KvFormat::F16);
+            for form in [Form::THREAD, Form::WORKGROUP] {
+                Kernels::new(&gpu, &config, &plan, Variant::of(form));
+            }
+        }
+    }
+}
