@@ -143,7 +143,7 @@ fn main(@builtin(local_invocation_index) local: u32) {
     var best_id = 0u;
     for (var first = 0u; first < VOCAB; first += THREADS) {
         let i = first + local;
-        let logit = logits[min(i, VOCAB - 1u)];
+        let logit = logits[min(i, VOCAB - 1u)]; // past the end the last one again, which then has the lower id
         if (logit > best) {
             best = logit;
             best_id = i;

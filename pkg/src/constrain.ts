@@ -69,7 +69,9 @@ export class Constraint {
 
 function abortOf(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
-    signal.addEventListener('abort', () => reject(new MobileMoEError('Aborted', 'The call was aborted while it waited.')));
+    const aborted = () => reject(new MobileMoEError('Aborted', 'The call was aborted while it waited.'));
+    if (signal.aborted) aborted();
+    signal.addEventListener('abort', aborted, { once: true });
   });
 }
 

@@ -1,9 +1,11 @@
 // y = W x for INT4 matrices W [out, in] of a routed expert, as transpose.wgsl leaves them: a scale for each input and 32 outputs,
-// [out / 32, in]. One thread has 32 rows of each of MATRICES matrices, for TILE tokens at once.
+// [out / 32, in]. One thread has BLOCKS blocks of 32 rows of each of MATRICES matrices, for TILE tokens at once.
 //
 // The scales go into the inputs, once for the 32 rows that share them; what is left is a plain INT4 product.
-// The including kernel imports held and declares what rows.wgsl needs, with ROWS = 32, but instead of WIDTH
-//   EXPERT_INPUTS   inputs of a row
+// The including kernel imports held and declares
+//   weights, input4        as for rows.wgsl
+//   MATRICES, BLOCKS       ROWS = 32 * BLOCKS of each matrix
+//   EXPERT_INPUTS          inputs of a row
 
 const EXPERT_GROUPS: u32 = EXPERT_INPUTS / 32u;
 
@@ -15,21 +17,21 @@ fn second_expert_group(group: u32) -> Held {
     return input_group(group);
 }
 
-// Adds W x to sums. `block`: for each matrix which 32 rows, of all rows of the stack that begins at `weight`, counted in groups
-// of 32 weights, with scales at `scale`, counted in 8 of them.
-fn add_expert_rows(block: array<u32, MATRICES>, weight: u32, scale: u32) {
+// Adds W x to sums. `first_block`: of each matrix, counted from where the stack of all experts begins: at `weight`, counted in
+// groups of 32 weights, with scales at `scale`, counted in 8 of them.
+fn add_expert_rows(first_block: array<u32, MATRICES>, weight: u32, scale: u32) {
     for (var group = 0u; group < EXPERT_GROUPS; group += 2u) {
         let inputs = input_group(group);
         let inputs2 = second_expert_group(group + 1u);
         for (var i = 0u; i < MATRICES * BLOCKS; i++) {
-            let own = block[i / BLOCKS] + i % BLOCKS;
-            let scale_at = scale + (own * EXPERT_GROUPS + group) * 4u;
+            let block = first_block[i / BLOCKS] + i % BLOCKS;
+            let scale_at = scale + (block * EXPERT_GROUPS + group) * 4u;
             let scaled = scaled_group(inputs, scale_at);
             let scaled2 = scaled_group(inputs2, scale_at + 4u);
             let bias = bias_of(scaled) + bias_of(scaled2);
             let x = in_place(scaled);
             let x2 = in_place(scaled2);
-            var at = weight + own * 32u * EXPERT_GROUPS + group;
+            var at = weight + block * 32u * EXPERT_GROUPS + group;
             for (var r = 0u; r < 32u; r++) {
                 sums[i * 32u + r] += bias + group_dot(weights[at], x) + group_dot(weights[at + 1u], x2);
                 at += EXPERT_GROUPS;

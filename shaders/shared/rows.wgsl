@@ -6,7 +6,7 @@
 //   scale_word(i)                   word i of the buffer that their scales are in
 //   WIDTH                           inputs of a row
 //   ROWS                            rows a thread has of one matrix
-//   MATRICES                        1, or 2 with the same inputs: their rows one behind the other in sums
+//   MATRICES                        how many, with the same inputs: their rows one behind the other in sums
 //   input4(token_in_tile, i) ->     inputs 4i .. 4i+3 of a token (already normalised, if need be)
 
 const GROUPS: u32 = WIDTH / 32u; // of a row

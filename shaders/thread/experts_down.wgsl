@@ -1,7 +1,7 @@
-// x += sum_k weight_k * down_k(activation_k) + shared_down(activation_shared). A thread owns 32 outputs for a tile of tokens.
+// x += sum_k weight_k * down_k(activation_k) + shared_down(activation_shared). A thread owns ROWS outputs for a tile of tokens.
 //
 // With one token it computes the chosen experts' part itself; in prefill routed_down.wgsl has.
-// workgroups: [ceil(HIDDEN / 32 / SMALL_WORKGROUP), ceil(count / TILE)]
+// workgroups: [ceil(HIDDEN / ROWS / SMALL_WORKGROUP), ceil(count / TILE)]
 
 #import step
 #import halves

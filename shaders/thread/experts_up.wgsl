@@ -1,8 +1,8 @@
 // activation = silu(gate h) * up h, for the CHOSEN experts of each token and for the shared expert beside them.
 //
-// A thread owns 32 activations (32 rows of gate, 32 of up): of the shared expert for a tile of tokens, or of a routed
+// A thread owns ROWS activations (as many rows of gate, and of up): of the shared expert for a tile of tokens, or of a routed
 // expert for a tile of entries that chose it. Routed matrices are [slot, gate's EXPERT and up's, HIDDEN in], see transpose.wgsl.
-// workgroups: [ceil((SHARED + EXPERT) / 32 / SMALL_WORKGROUP), tiles of entries]; with one token a tile [..., count], where
+// workgroups: [ceil((SHARED + EXPERT) / ROWS / SMALL_WORKGROUP), tiles of entries]; with one token a tile [..., count], where
 // the CHOSEN experts' blocks lie side by side
 
 #import step
@@ -19,7 +19,7 @@
 @group(0) @binding(6) var<storage, read_write> activation: array<vec4<f32>, TOKENS * ACTIVATIONS / 4u>; // [count, ACTIVATIONS / 4]
 
 const ACTIVATIONS: u32 = CHOSEN * EXPERT + SHARED;
-const WIDTH: u32 = HIDDEN; // what both kinds of matrices read
+const WIDTH: u32 = HIDDEN;
 const EXPERT_INPUTS: u32 = HIDDEN;
 const ROWS: u32 = 32u * BLOCKS; // of gate and of up
 const MATRICES: u32 = 2u;
@@ -68,8 +68,8 @@ fn routed_block(block: u32, tile: u32) {
     for (var t = 0u; t < TILE; t++) {
         tokens[t] = entry_or_first(tile, t) / max(CHOSEN, 1u);
     }
-    let gate = slot * (EXPERT / 16u) + block * BLOCKS;
-    add_expert_rows(array(gate, gate + EXPERT / 32u), GATE_UP, GATE_UP_SCALE / 8u);
+    let gate_block = slot * (EXPERT / 16u) + block * BLOCKS;
+    add_expert_rows(array(gate_block, gate_block + EXPERT / 32u), GATE_UP, GATE_UP_SCALE / 8u);
     for (var t = 0u; t < TILE; t++) {
         let at = entry(tile, t);
         if (at == EMPTY) {

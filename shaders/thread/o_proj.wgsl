@@ -1,5 +1,5 @@
-// x += attended Wo^T. A thread owns 32 rows. The splits of the cache are put together by all threads of a workgroup, once.
-// workgroups: [ceil(HIDDEN / 32 / SMALL_WORKGROUP), ceil(count / TILE)]
+// x += attended Wo^T. A thread owns ROWS rows. The splits of the cache are put together by all threads of a workgroup, once.
+// workgroups: [ceil(HIDDEN / ROWS / SMALL_WORKGROUP), ceil(count / TILE)]
 
 #import step
 #import halves

@@ -1,12 +1,12 @@
-// routed[entry] = down_k(activation_k), in prefill: a tile of entries shares one read of its expert. A thread owns 32 outputs.
+// routed[entry] = down_k(activation_k), in prefill: a tile of entries shares one read of its expert. A thread owns ROWS outputs.
 // Routed matrices are [slot, HIDDEN out, EXPERT in], see transpose.wgsl.
-// workgroups: [ceil(HIDDEN / 32 / SMALL_WORKGROUP), tiles of entries]
+// workgroups: [ceil(HIDDEN / ROWS / SMALL_WORKGROUP), tiles of entries]
 
 #import halves
 #import choice
 
 @group(0) @binding(0) var<storage, read> weights: array<vec4<u32>, LAYER_WORDS / 4u>; // the layer's tensors
-@group(0) @binding(1) var<storage, read> words: array<u32, LAYER_WORDS>; // the same bytes
+// Binding 1 has the same bytes for the other style.
 @group(0) @binding(2) var<storage, read> order: array<u32>; // [tiles of entries, TILE], see group.wgsl
 @group(0) @binding(3) var<storage, read> activation: array<vec4<f32>, TOKENS * ACTIVATIONS / 4u>; // [count, (CHOSEN * EXPERT + SHARED) / 4]
 @group(0) @binding(4) var<storage, read> choices: array<Choice>; // [count, CHOSEN]

@@ -1,6 +1,6 @@
 //! x += the chosen experts' down projections, weighted, plus the shared expert's.
 
-use super::{Choice, LayerShape, LayerTensors, experts_up::chosen, routed_down::routed_down, tiles};
+use super::{Block, Choice, LayerShape, LayerTensors, experts_up::chosen, routed_down::routed_down, tiles};
 use crate::{
     config::ModelConfig,
     gpu::{Access, Dispatch, Gpu, Kernel},
@@ -23,7 +23,11 @@ impl ExpertsDown {
             ..
         } = *shape;
         let swiglu = layer.swiglu();
-        let blocks = form.blocks_of_tiles(config.hidden_size / 32, 10);
+        let block = Block {
+            rows: 32,
+            inputs: config.shared_size,
+        };
+        let blocks = form.blocks_in_prefill(config.hidden_size / 32, block, 320);
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("TOKENS", tokens.into()),

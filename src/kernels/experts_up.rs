@@ -1,6 +1,6 @@
 //! silu(gate h) * up h for the chosen experts, and for the shared expert beside them.
 
-use super::{Choice, EMPTY_SLOT, LayerShape, LayerTensors, silu, tiles};
+use super::{Block, Choice, EMPTY_SLOT, LayerShape, LayerTensors, silu, tiles};
 use crate::{
     config::{LayerConfig, ModelConfig},
     gpu::{Access, Dispatch, Gpu, Kernel, Workgroups},
@@ -102,8 +102,12 @@ impl ExpertsUp {
             config, layer, form, ..
         } = *shape;
         let expert = if layer.moe { config.expert_size } else { 0 };
-        // Five of gate, five of up.
-        form.blocks(common_divisor(config.shared_size, expert) / 32, 5)
+        // 32 rows of gate, 32 of up.
+        let block = Block {
+            rows: 64,
+            inputs: config.hidden_size,
+        };
+        form.blocks(common_divisor(config.shared_size, expert) / 32, block, 320)
     }
 
     #[allow(clippy::too_many_arguments)] // one a binding

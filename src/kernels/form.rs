@@ -65,6 +65,16 @@ pub struct UnknownForm {
     name: String,
 }
 
+/// Rows that a thread has together, and inputs of each.
+#[derive(Clone, Copy)]
+pub(super) struct Block {
+    pub rows: usize,
+    pub inputs: usize,
+}
+
+/// Mesa's lavapipe ends a thread's loops after 65,535 rounds in all, silently; there is a round for a row and 64 inputs.
+const MOST_ROUNDS: usize = 32_768;
+
 impl Form {
     pub const THREAD: Form = Form {
         style: Style::Thread,
@@ -99,8 +109,10 @@ impl Form {
     }
 
     /// How many of so many blocks of rows a thread has, in the thread style: several share the inputs that it holds. As long
-    /// as each thread of a workgroup has as many; `most`: what its private memory has room for.
-    pub(super) fn blocks(self, blocks: usize, most: usize) -> usize {
+    /// as each thread of a workgroup has as many, and not more than `room` rows, for what their sums take of its private
+    /// memory: 16 bytes a row in prefill.
+    pub(super) fn blocks(self, blocks: usize, block: Block, room: usize) -> usize {
+        let most = (room / block.rows).min(MOST_ROUNDS / (block.rows * block.inputs.div_ceil(64)));
         let equal = |own: &usize| blocks.is_multiple_of(own * Self::SMALL_WORKGROUP);
         match self.style {
             Style::Workgroup => 1,
@@ -108,9 +120,13 @@ impl Form {
         }
     }
 
-    /// The same where workgroups are few: one in decoding, so that cores get equal shares.
-    pub(super) fn blocks_of_tiles(self, blocks: usize, most: usize) -> usize {
-        if self.tile == 1 { 1 } else { self.blocks(blocks, most) }
+    /// The same in prefill; one in decoding, for kernels with few workgroups then: cores want equal shares.
+    pub(super) fn blocks_in_prefill(self, blocks: usize, block: Block, room: usize) -> usize {
+        if self.tile == 1 {
+            1
+        } else {
+            self.blocks(blocks, block, room)
+        }
     }
 
     /// The same for one token.
@@ -295,6 +311,19 @@ mod tests {
             assert_eq!(error.code(), "MissingFeature");
             assert!(error.to_string().contains(feature), "{error}");
         }
+    }
+
+    #[test]
+    fn a_thread_has_as_many_blocks_as_there_is_room_and_rounds_for() {
+        let block = |inputs| Block { rows: 32, inputs };
+        assert_eq!(Form::THREAD.blocks(24, block(768), 320), 6);
+        assert_eq!(Form::THREAD.blocks(40, block(768), 320), 10);
+        assert_eq!(Form::THREAD.blocks(40, block(768), 200), 5);
+        assert_eq!(Form::THREAD.blocks(40, block(16_384), 320), 2); // 4 would be possible, but for the rounds
+        assert_eq!(Form::THREAD.blocks(7, block(768), 320), 1);
+        assert_eq!(Form::WORKGROUP.blocks(40, block(768), 320), 1);
+        assert_eq!(Form::THREAD.blocks_in_prefill(40, block(768), 320), 10);
+        assert_eq!(Form::THREAD.decoding().blocks_in_prefill(40, block(768), 320), 1);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// Byte offsets of a layer's tensors, by name without the `model.layers.{i}.` prefix. Tensors lie as the file has
-/// them, one behind the other, each on a 16-byte border.
+/// Byte offsets of a layer's tensors, by name without the `model.layers.{i}.` prefix. Tensors lie in the file's
+/// order, one behind the other, each on a 16-byte border.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LayerLayout {
     offsets: BTreeMap<String, u64>,

@@ -26,6 +26,7 @@ pub mod sample;
 mod testing;
 pub mod transpose;
 
+use form::Block;
 pub use form::{Form, Inputs, LARGEST_TILE, PREFILL_TILE, Style, UnknownForm, Variant};
 pub use kv::KvFormat;
 pub use layout::LayerLayout;

@@ -1,7 +1,7 @@
 //! x += attended Wo^T; what the splits of the cache attended to is put together on the way.
 
 use super::{
-    LayerShape, Matrix,
+    Block, LayerShape, Matrix,
     attention::{self, Splits, window},
     tiles,
 };
@@ -23,7 +23,11 @@ impl OProj {
             tokens,
             ..
         } = *shape;
-        let rows = 32 * form.blocks_of_tiles(config.hidden_size / 32, 10);
+        let block = Block {
+            rows: 32,
+            inputs: config.query_size(),
+        };
+        let rows = 32 * form.blocks_in_prefill(config.hidden_size / 32, block, 320);
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("TOKENS", tokens.into()),

@@ -1,7 +1,7 @@
 //! RMSNorm, the three projections, RoPE and QK-norm; keys and values go into the cache.
 
 use super::{
-    LayerShape, LayerTensors,
+    Block, LayerShape, LayerTensors,
     matrix::{inverse_rms, rms_norm},
     tiles,
 };
@@ -27,7 +27,11 @@ impl Qkv {
             tokens,
         } = *shape;
         let heads = config.query_heads + 2 * config.kv_heads;
-        let own_heads = form.blocks_of_tiles(heads, 7);
+        let head = Block {
+            rows: 64,
+            inputs: config.hidden_size,
+        };
+        let own_heads = form.blocks_in_prefill(heads, head, 448);
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("TOKENS", tokens.into()),

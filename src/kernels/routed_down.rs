@@ -1,6 +1,6 @@
 //! Prefill: the chosen experts' down projections, a tile of entries at a time. [`super::experts_down`] adds them up.
 
-use super::{Choice, EMPTY_SLOT, LayerShape, LayerTensors, experts_up::chosen};
+use super::{Block, Choice, EMPTY_SLOT, LayerShape, LayerTensors, experts_up::chosen};
 use crate::{
     config::ModelConfig,
     gpu::{Access, Dispatch, Gpu, Kernel, Workgroups},
@@ -53,7 +53,12 @@ impl RoutedDown {
     }
 
     fn blocks(shape: &LayerShape) -> usize {
-        shape.form.blocks(shape.config.hidden_size / 32, 10)
+        let LayerShape { config, form, .. } = *shape;
+        let block = Block {
+            rows: 32,
+            inputs: config.expert_size,
+        };
+        form.blocks(config.hidden_size / 32, block, 320)
     }
 
     pub fn bind<'a>(

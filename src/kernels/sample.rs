@@ -213,15 +213,17 @@ mod tests {
     #[test]
     fn greedy_takes_the_first_largest() {
         let (gpu, mut random) = setup(11);
-        let config = ModelConfig {
-            vocab_size: 2000,
-            ..config(&mut random)
-        };
-        let mut logits = floats(&mut random, 2000, 5.0);
-        logits[700] = 9.0;
-        logits[1999] = 9.0;
-        assert_eq!(on_gpu(&gpu, &config, &logits, Sampling::default(), 10), 700);
-        assert_eq!(sample(&logits, &Sampling::default(), 10), 700);
+        for (largest, vocab) in [(700, 2000), (99, 100), (16, 257), (0, 1)] {
+            let config = ModelConfig {
+                vocab_size: vocab,
+                ..config(&mut random)
+            };
+            let mut logits = floats(&mut random, vocab, 5.0);
+            logits[largest] = 9.0;
+            logits[vocab - 1] = 9.0;
+            assert_eq!(on_gpu(&gpu, &config, &logits, Sampling::default(), 10), largest as u32);
+            assert_eq!(sample(&logits, &Sampling::default(), 10), largest as u32);
+        }
     }
 
     /// Every draw equals the twin's, except where the uniform number falls on a border between two tokens.

@@ -45,7 +45,7 @@ pub fn forms(gpu: &Gpu) -> Vec<Form> {
 pub fn config(random: &mut fastrand::Rng) -> ModelConfig {
     let round = random.bool();
     let size = |of_round: usize, of_other: usize| if round { of_round } else { of_other };
-    let kv_heads = size(2, random.usize(1..4));
+    let kv_heads = size(4, random.usize(1..4));
     let layer = LayerConfig {
         rope: true,
         moe: true,
@@ -53,11 +53,11 @@ pub fn config(random: &mut fastrand::Rng) -> ModelConfig {
     };
     ModelConfig {
         vocab_size: 64,
-        hidden_size: size(256, 32 * random.usize(1..12)),
-        expert_size: size(256, 32 * random.usize(1..4)),
-        shared_size: size(512, 32 * random.usize(1..9)),
+        hidden_size: size(384, 32 * random.usize(1..12)),
+        expert_size: size(384, 32 * random.usize(1..4)),
+        shared_size: size(384, 32 * random.usize(1..9)),
         layers: vec![layer],
-        query_heads: kv_heads * size(2, random.usize(1..6)),
+        query_heads: kv_heads * size(3, random.usize(1..6)),
         kv_heads,
         head_dim: 64,
         max_positions: 8192,
@@ -65,7 +65,7 @@ pub fn config(random: &mut fastrand::Rng) -> ModelConfig {
         rope_theta: 500_000.0,
         rope_scaling: None,
         use_qk_norm: random.bool(),
-        experts: random.usize(8..100),
+        experts: random.usize(8..if round { 20 } else { 100 }),
         experts_per_token: random.usize(1..6),
         routed_scaling_factor: 2.5,
         norm_topk_prob: random.bool(),

@@ -495,6 +495,7 @@ mod tests {
             let plan = Plan::new(&config, 1024, 128, KvFormat::F16);
             for form in [Form::THREAD, Form::WORKGROUP] {
                 Kernels::new(&gpu, &config, &plan, Variant::of(form));
+                gpu.check().unwrap();
             }
         }
     }

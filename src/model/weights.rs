@@ -6,8 +6,9 @@ use super::Plan;
 use crate::{
     ModelConfig, Result,
     checkpoint::{Checkpoint, Repository, TensorSink, runtime_tensors},
+    config::LayerConfig,
     gpu::Gpu,
-    kernels::{Style, transpose::Transpose},
+    kernels::{LayerLayout, Style, transpose::Transpose},
 };
 
 /// All weights, in the bytes of the published file; only where kernels of the thread style run, the routed experts' matrices
@@ -53,33 +54,33 @@ impl Weights {
             places,
             pending_bytes: 0,
         };
+        // Before anything is fetched: what the device refuses it refuses now.
+        let turns = match style {
+            Style::Workgroup => vec![],
+            Style::Thread => {
+                let made = gpu.guard("a copy of a layer", || Turn::of_all(gpu, plan, config));
+                made.await?
+            }
+        };
         checkpoint.stream(&mut sink, progress).await?;
         gpu.idle().await?;
-        if style == Style::Thread {
-            weights.transpose_experts(gpu, plan, config).await?;
-        }
+        weights.turn_experts(gpu, config, turns).await?;
         Ok(weights)
     }
 
     /// Turns the routed experts' matrices around, a layer at a time, out of a copy of it.
-    async fn transpose_experts(&self, gpu: &Gpu, plan: &Plan, config: &ModelConfig) -> Result<()> {
-        for (kind, layout) in plan.kinds.iter().filter(|(kind, _)| kind.moe) {
-            let made = gpu.guard("a copy of a layer", || {
-                (
-                    Transpose::of_layer(gpu, config, layout),
-                    gpu.storage("published", layout.bytes()),
-                )
-            });
-            let (tensors, published) = made.await?;
-            let of_kind = config
-                .layers
-                .iter()
-                .zip(&self.layers)
-                .filter(|(layer, _)| *layer == kind);
-            for (_, layer) in of_kind {
+    async fn turn_experts(&self, gpu: &Gpu, config: &ModelConfig, turns: Vec<Turn>) -> Result<()> {
+        for Turn {
+            kind,
+            tensors,
+            published,
+        } in turns
+        {
+            let layers = config.layers.iter().zip(&self.layers);
+            for (_, layer) in layers.filter(|(layer, _)| **layer == kind) {
                 let binds = tensors.each_ref().map(|tensor| tensor.bind(gpu, &published, layer));
                 let mut commands = gpu.commands();
-                commands.copy(layer, &published, layout.bytes());
+                commands.copy(layer, &published, published.size());
                 commands.pass(|pass| {
                     for (tensor, bind) in tensors.iter().zip(&binds) {
                         tensor.dispatch(bind).encode(pass);
@@ -134,6 +135,25 @@ impl Weights {
             norm: outside["model.norm.weight"].clone(),
             layers,
         }
+    }
+}
+
+/// What turns the experts of one kind of layer.
+struct Turn {
+    kind: LayerConfig,
+    tensors: [Transpose; 4],
+    /// Room for a copy of a layer as it was published.
+    published: wgpu::Buffer,
+}
+
+impl Turn {
+    fn of_all(gpu: &Gpu, plan: &Plan, config: &ModelConfig) -> Vec<Turn> {
+        let of_kind = |(kind, layout): &(LayerConfig, LayerLayout)| Turn {
+            kind: *kind,
+            tensors: Transpose::of_layer(gpu, config, layout),
+            published: gpu.storage("published", layout.bytes()),
+        };
+        plan.kinds.iter().filter(|(kind, _)| kind.moe).map(of_kind).collect()
     }
 }
 

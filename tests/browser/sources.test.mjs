@@ -196,7 +196,7 @@ browserTest('a load can be aborted at any moment', { timeoutMs: TIMEOUT_MS }, as
     await new Promise((reached) => {
       const onProgress = ({ stage }) => stage === wanted && setTimeout(reached, 20);
       failure = window.failure(window.MobileMoE.load(source, { signal: controller.signal, onProgress }));
-      failure.catch(reached);
+      failure.then(reached, reached);
     });
     controller.abort();
     return Promise.race([failure, new Promise((resolve) => setTimeout(resolve, 0, { code: 'not ended at once' }))]);
