@@ -34,6 +34,7 @@ fn nibbles_high(q: u32) -> vec4<f32> {
     return vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(q) & vec4<u32>(0xf0000u, 0xf00000u, 0xf000000u, 0xf0000000u)));
 }
 
+// Those of two words.
 fn four_halves(words: vec2<u32>) -> vec4<f32> {
     return vec4<f32>(both_halves(words.x), both_halves(words.y));
 }
