@@ -13,7 +13,7 @@
 @group(0) @binding(2) var<storage, read> words: array<u32>; // the same bytes
 @group(0) @binding(3) var<storage, read> routed: array<f32>; // [count, CHOSEN, HIDDEN]
 @group(0) @binding(4) var<storage, read> activation: array<vec4<f32>>; // [count, (CHOSEN * EXPERT + SHARED) / 4]
-@group(0) @binding(5) var<storage, read> choices: array<Choice>; // [count, CHOSEN]
+@group(0) @binding(5) var<storage, read> choices: array<Choice, max(TOKENS * CHOSEN, 1u)>; // [count, CHOSEN]
 @group(0) @binding(6) var<storage, read_write> x: array<f32>; // [count, HIDDEN]
 
 const LANES: u32 = 8u; // threads a row of the shared expert: 32 make 256

@@ -2,8 +2,8 @@
 //
 // A workgroup owns 32 activations: of the shared expert for a tile of tokens, or of a routed expert for a tile of entries that
 // chose it. Routed matrices are [slot, HIDDEN in, 2 * EXPERT out]: of a row 4 words are of gate, 4 of up.
-// workgroups: [(SHARED + EXPERT) / 32, tiles of entries]; with one token a tile [..., count], where the CHOSEN experts'
-// blocks lie side by side
+// workgroups: [blocks, tiles], where blocks are in prefill SHARED_BLOCKS or ROUTED_BLOCKS, the other being none; with one token
+// a tile SHARED_BLOCKS and those of the CHOSEN experts side by side
 
 #import step
 #import numbers
@@ -14,7 +14,7 @@
 @group(0) @binding(2) var<storage, read> words: array<u32>; // the same bytes
 @group(0) @binding(3) var<storage, read> order: array<u32>; // [tiles of entries, TILE], see group.wgsl
 @group(0) @binding(4) var<storage, read> h: array<vec4<f32>>; // [count, HIDDEN / 4]
-@group(0) @binding(5) var<storage, read> choices: array<Choice>; // [count, CHOSEN]
+@group(0) @binding(5) var<storage, read> choices: array<Choice, max(TOKENS * CHOSEN, 1u)>; // [count, CHOSEN]
 @group(0) @binding(6) var<storage, read_write> activation: array<f32>; // [count, CHOSEN * EXPERT + SHARED]
 
 const LANES: u32 = 4u; // threads a row of the shared expert: 32 of gate and 32 of up make 256
@@ -23,7 +23,6 @@ const STACK: u32 = GATE_UP;
 const STACK_SCALE: u32 = GATE_UP_SCALE;
 const STACK_GROUPS: u32 = EXPERT / 16u;
 const WIDTH: u32 = CHOSEN * EXPERT + SHARED;
-const SHARED_BLOCKS: u32 = SHARED / 32u;
 
 var<private> tokens: array<u32, TILE>; // whose h are the inputs
 var<private> slot: u32;
@@ -101,13 +100,11 @@ fn routed_block(block: u32, tile: u32, local: u32) {
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    if (workgroup.x < SHARED_BLOCKS) {
-        if (workgroup.y * TILE < step.count) {
-            shared_block(workgroup.x, workgroup.y, local);
-        }
-    } else if (CHOSEN > 0u) {
+    if (SHARED_BLOCKS > 0u && workgroup.x < SHARED_BLOCKS) {
+        shared_block(workgroup.x, workgroup.y, local);
+    } else if (ROUTED_BLOCKS > 0u) {
         let routed = workgroup.x - SHARED_BLOCKS;
-        let blocks = max(EXPERT / 32u, 1u);
+        let blocks = max(ROUTED_BLOCKS, 1u);
         routed_block(routed % blocks, workgroup.y * SIDE_BY_SIDE + routed / blocks, local);
     }
 }

@@ -15,7 +15,7 @@
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>; // [count, HIDDEN / 4]
 @group(0) @binding(4) var<storage, read> page_table: array<u32>; // [EXPERTS] slots, then the layer's index
 @group(0) @binding(5) var<storage, read_write> h: array<vec4<f32>>; // [count, HIDDEN / 4]
-@group(0) @binding(6) var<storage, read_write> choices: array<Choice>; // [count, CHOSEN]
+@group(0) @binding(6) var<storage, read_write> choices: array<Choice, max(TOKENS * CHOSEN, 1u)>; // [count, CHOSEN]
 @group(0) @binding(7) var<storage, read_write> fault: array<u32>; // 0, or 1 + layer * EXPERTS + expert, of any missing one
 
 const LANES: u32 = 4u;

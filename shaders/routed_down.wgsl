@@ -9,7 +9,7 @@
 @group(0) @binding(1) var<storage, read> words: array<u32>; // the layer's tensors
 @group(0) @binding(2) var<storage, read> order: array<u32>; // [tiles of entries, TILE], see group.wgsl
 @group(0) @binding(3) var<storage, read> activation: array<vec4<f32>>; // [count, (CHOSEN * EXPERT + SHARED) / 4]
-@group(0) @binding(4) var<storage, read> choices: array<Choice>; // [count, CHOSEN]
+@group(0) @binding(4) var<storage, read> choices: array<Choice, max(TOKENS * CHOSEN, 1u)>; // [count, CHOSEN]
 @group(0) @binding(5) var<storage, read_write> routed: array<vec4<f32>>; // [count, CHOSEN, HIDDEN / 4]
 
 const WORDS: u32 = 4u;

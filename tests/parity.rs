@@ -121,7 +121,9 @@ fn full() -> bool {
 fn gpu_matches(name: &'static str, form: Form, kv: KvFormat, chunk_tokens: usize, longest: usize) {
     let fixture = Fixture::open(name);
     let quantized = (name == "tiny-a-sft").then(|| fixture.reference(true));
-    let mut engine = fixture.engine_of(form, kv, chunk_tokens);
+    let Some(mut engine) = fixture.engine_if_offered(form, kv, chunk_tokens) else {
+        return;
+    };
     let bound = match kv {
         KvFormat::F32 => GPU_BOUND,
         KvFormat::F16 => HALF_KV_BOUND,
@@ -158,7 +160,8 @@ fn gpu_matches(name: &'static str, form: Form, kv: KvFormat, chunk_tokens: usize
 #[test]
 fn gpu_in_large_chunks() {
     for name in CHECKPOINTS {
-        gpu_matches(name, Form::THREAD, KvFormat::F32, 512, 1500);
+        gpu_matches(name, Form::QUADS, KvFormat::F32, 512, 1500);
+        gpu_matches(name, Form::THREAD, KvFormat::F32, 512, longest(33));
         gpu_matches(name, Form::WORKGROUP, KvFormat::F32, 512, longest(33));
     }
 }
@@ -167,6 +170,7 @@ fn gpu_in_large_chunks() {
 #[test]
 fn gpu_in_chunks_of_37() {
     for name in CHECKPOINTS {
+        gpu_matches(name, Form::QUADS, KvFormat::F32, 37, longest(130));
         gpu_matches(name, Form::THREAD, KvFormat::F32, 37, longest(130));
         gpu_matches(name, Form::WORKGROUP, KvFormat::F32, 37, longest(130));
     }
@@ -183,8 +187,9 @@ fn gpu_token_by_token() {
 #[test]
 fn gpu_with_smaller_cache() {
     for name in CHECKPOINTS {
-        gpu_matches(name, Form::THREAD, KvFormat::F16, 512, longest(130));
-        gpu_matches(name, Form::THREAD, KvFormat::I8, 512, longest(33));
+        gpu_matches(name, Form::QUADS, KvFormat::F16, 512, longest(130));
+        gpu_matches(name, Form::THREAD, KvFormat::F16, 512, longest(33));
+        gpu_matches(name, Form::QUADS, KvFormat::I8, 512, longest(33));
         if full() {
             gpu_matches(name, Form::WORKGROUP, KvFormat::F16, 512, 1500);
         }

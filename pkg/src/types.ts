@@ -31,8 +31,8 @@ export interface LoadOptions extends SourceOptions {
 }
 
 /**
- * The kernels' forms: all compute the same, at different speeds, some with less precision. Either both are `thread` or neither
- * (code "MixedStyles"): the styles want the experts' weights in different orders.
+ * The kernels' forms: all compute the same, at different speeds, some with less precision. Both begin with `thread` or neither
+ * does (code "MixedStyles"): the styles want the experts' weights in different orders.
  */
 export interface KernelVariant {
   /** For one token at a time. */
@@ -42,12 +42,16 @@ export interface KernelVariant {
 }
 
 /**
- * `thread`: each thread works by itself. `workgroup`: groups of threads add up their parts. Behind it, what else differs: the
- * inputs of matrices as INT8 (`-int8`; `-packed` with the packed dot product of WGSL), or in half precision (`-f16`, needs
- * "shader-f16"); sums by subgroup operations (`-subgroups`); 8 prompt tokens, not 4, that share a read of the weights
- * (`-tile8`; for prompts). A form that the device cannot run is refused with code "MissingFeature".
+ * `thread`: each thread works by itself, or four at a time for prompts (`thread-subgroups-tile8`). `workgroup`: groups of threads
+ * add up their parts. Behind it, what else differs: the inputs of matrices as INT8 (`-int8`; `-packed` with the packed dot
+ * product of WGSL), or in half precision (`-f16`, needs "shader-f16"); sums by subgroup operations (`-subgroups`); 8 prompt
+ * tokens, not 4, that share a read of the weights (`-tile8`; for prompts). A form that the device cannot run is refused with
+ * code "MissingFeature".
  */
-export type KernelForm = 'thread' | `workgroup${'' | '-int8' | '-packed' | '-f16'}${'' | '-subgroups'}${'' | '-tile8'}`;
+export type KernelForm =
+  | 'thread'
+  | 'thread-subgroups-tile8'
+  | `workgroup${'' | '-int8' | '-packed' | '-f16'}${'' | '-subgroups'}${'' | '-tile8'}`;
 
 export interface DeviceOptions {
   /** Which GPU where there are several: the fastest (default) or the one that saves power. */

@@ -1,12 +1,12 @@
 // An entry is one choice of one token: token * CHOSEN + k. A tile of them shares an expert. With one token a tile every
-// entry is a tile; else group.wgsl has put them in order, and a tile may end with EMPTY ones.
+// entry is a tile; else group.wgsl has put them in order, from FIRST_ENTRY on, and a tile may end with EMPTY ones.
 const SIDE_BY_SIDE: u32 = select(min(CHOSEN, 1u), CHOSEN, TILE == 1u); // tiles in a row of the grid
 
 fn entry(tile: u32, t: u32) -> u32 {
     if (TILE == 1u) {
         return tile;
     }
-    return order[tile * TILE + t];
+    return order[FIRST_ENTRY + tile * TILE + t];
 }
 fn entry_or_first(tile: u32, t: u32) -> u32 {
     let at = entry(tile, t);

@@ -24,8 +24,8 @@ fn both_halves(word: u32) -> vec2<f32> {
 const BIASED: u32 = 0x08888888u;
 const PLACE_LOW: vec4<f32> = vec4<f32>(1.0, 0x1p-4, 0x1p-8, 0x1p-12);
 const PLACE_HIGH: vec4<f32> = vec4<f32>(0x1p-16, 0x1p-20, 0x1p-24, 0x1p-28);
-const BIAS_LOW: vec4<f32> = vec4<f32>(-8.0);
-const BIAS_HIGH: vec4<f32> = vec4<f32>(-8.0, -8.0, -8.0, 0.0);
+const BIAS_LOW: vec4<f32> = -8.0 / PLACE_LOW;
+const BIAS_HIGH: vec4<f32> = vec4<f32>(-0x1p19, -0x1p23, -0x1p27, 0.0);
 
 fn nibbles_low(q: u32) -> vec4<f32> {
     return vec4<f32>(bitcast<vec4<i32>>(vec4<u32>(q) & vec4<u32>(0xfu, 0xf0u, 0xf00u, 0xf000u)));

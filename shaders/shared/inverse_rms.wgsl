@@ -2,6 +2,7 @@
 // declares x: array<vec4<f32>, ...>.
 
 var<private> squares: array<f32, TILE>;
+var<private> inverse_rms: array<f32, TILE>;
 
 // Four values of x, which count.
 fn measured(t: u32, i: u32) -> vec4<f32> {
@@ -11,6 +12,8 @@ fn measured(t: u32, i: u32) -> vec4<f32> {
 }
 
 // Once all have been read.
-fn inverse_rms(t: u32) -> f32 {
-    return inverseSqrt(squares[t] / f32(HIDDEN) + EPS);
+fn measure_rms() {
+    for (var t = 0u; t < TILE; t++) {
+        inverse_rms[t] = inverseSqrt(over_lanes(squares[t]) / f32(HIDDEN) + EPS);
+    }
 }

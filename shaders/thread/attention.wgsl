@@ -1,9 +1,9 @@
 // Causal grouped-query attention over the cache with an online softmax, 64 positions at a time.
 //
-// A thread owns HEADS of the query heads that share a KV head, of one token or of one split of the cache: it loads and unpacks
-// a key or value once for all of them. What a position is weighed with stays in registers: hence the indices written out.
-// A token sees the WINDOW last positions, its own included.
-// workgroups: [ceil(KV_HEADS * PARTS * splits / SMALL_WORKGROUP), count]
+// A thread owns HEADS of the query heads that share a KV head, of one token or of one split of the cache: a key or value is loaded
+// and unpacked once for all of them, and for LANES neighbouring tokens. What a position is weighed with stays in registers:
+// hence the indices written out. A token sees the WINDOW last positions, its own included.
+// workgroups: [ceil(KV_HEADS * PARTS * splits * LANES / SMALL_WORKGROUP), ceil(count / LANES)]
 
 #import step
 #import splits
@@ -31,6 +31,8 @@ fn half_pair(word: u32) -> vec2<f32> {
 }
 
 #import cached
+#import lanes
+#import loaded
 
 var<private> q: array<Dimensions, 16>; // the queries
 var<private> sums: array<Dimensions, 16>; // of values, each times its share
@@ -45,25 +47,31 @@ fn scaled(sum: Dimensions, by: Heads) -> Dimensions {
 }
 
 @compute @workgroup_size(SMALL_WORKGROUP)
-fn main(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let part = thread.x % (KV_HEADS * PARTS);
-    let split = thread.x / (KV_HEADS * PARTS);
-    let token = thread.y;
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let block = own_block(workgroup.x, local);
+    let part = block % (KV_HEADS * PARTS);
+    let split = block / (KV_HEADS * PARTS);
+    // What the lanes see together begins with what the first does, and ends with what the last does.
+    let first_token = workgroup.y * LANES;
+    let token = min(first_token + lane, step.count - 1u);
     let length = step.position + token + 1u;
-    let seen = min(length, WINDOW);
-    let splits = splits_of(seen);
+    let unseen = length - min(length, WINDOW);
+    let first_length = step.position + first_token + 1u;
+    let last_length = step.position + min(first_token + LANES, step.count);
+    let first_seen = min(first_length, WINDOW);
+    let splits = splits_of(first_seen);
     if (split >= splits) {
         return;
     }
-    let run = (seen + splits - 1u) / splits;
-    let begin = min(length - seen + split * run, length);
-    let end = min(begin + run, length);
+    let run = (first_seen + splits - 1u) / splits;
+    let begin = min(first_length - first_seen + split * run, last_length);
+    let end = select(last_length, min(begin + run, last_length), SPLITS > 1u);
 
     let kv_head = part / PARTS;
     let first_head = kv_head * GROUP + part % PARTS * HEADS;
     let last = min(HEADS, (kv_head + 1u) * GROUP - first_head) - 1u;
     for (var i = 0u; i < 16u; i++) {
-        q[i] = queries((token * QUERY_HEADS + first_head) * 16u + i, last) * (0.125 * UNIT); // 1 / sqrt(64)
+        q[i] = queries((token * QUERY_HEADS + first_head) * 16u + place(i), last) * (0.125 * UNIT); // 1 / sqrt(64)
         sums[i] = Dimensions();
     }
     var maximum = Heads(-1e30);
@@ -73,24 +81,15 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(local_invocat
         var row = start * 2u * KV_HEADS + kv_head;
         var larger = maximum;
         for (var p = 0u; p < here; p++) {
-            let key = &cache[row];
-            let score = q[0] * quad4((*key).quads[0])
-                + q[1] * quad4((*key).quads[1])
-                + q[2] * quad4((*key).quads[2])
-                + q[3] * quad4((*key).quads[3])
-                + q[4] * quad4((*key).quads[4])
-                + q[5] * quad4((*key).quads[5])
-                + q[6] * quad4((*key).quads[6])
-                + q[7] * quad4((*key).quads[7])
-                + q[8] * quad4((*key).quads[8])
-                + q[9] * quad4((*key).quads[9])
-                + q[10] * quad4((*key).quads[10])
-                + q[11] * quad4((*key).quads[11])
-                + q[12] * quad4((*key).quads[12])
-                + q[13] * quad4((*key).quads[13])
-                + q[14] * quad4((*key).quads[14])
-                + q[15] * quad4((*key).quads[15]);
-            let scaled = score * row_scale(row);
+            let k = loaded(row);
+            let score = q[0] * k[0] + q[1] * k[1] + q[2] * k[2] + q[3] * k[3] + q[4] * k[4] + q[5] * k[5] + q[6] * k[6] + q[7] * k[7]
+                + q[8] * k[8] + q[9] * k[9] + q[10] * k[10] + q[11] * k[11] + q[12] * k[12] + q[13] * k[13] + q[14] * k[14]
+                + q[15] * k[15];
+            var scaled = score * row_scale(row);
+            if (LANES > 1u) {
+                let is_seen = start + p >= unseen && start + p < length;
+                scaled = select(Heads(-1e30), scaled, is_seen);
+            }
             scores[p * SMALL_WORKGROUP + local] = scaled;
             larger = max(larger, scaled);
             row += 2u * KV_HEADS;
@@ -103,28 +102,31 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(local_invocat
         }
         row = (start * 2u + 1u) * KV_HEADS + kv_head;
         for (var p = 0u; p < here; p++) {
-            let value = &cache[row];
+            let v = loaded(row);
             var share = exp(scores[p * SMALL_WORKGROUP + local] - maximum);
             total += share;
             share *= row_scale(row) * UNIT;
-            sums[0] += outer(share, quad4((*value).quads[0]));
-            sums[1] += outer(share, quad4((*value).quads[1]));
-            sums[2] += outer(share, quad4((*value).quads[2]));
-            sums[3] += outer(share, quad4((*value).quads[3]));
-            sums[4] += outer(share, quad4((*value).quads[4]));
-            sums[5] += outer(share, quad4((*value).quads[5]));
-            sums[6] += outer(share, quad4((*value).quads[6]));
-            sums[7] += outer(share, quad4((*value).quads[7]));
-            sums[8] += outer(share, quad4((*value).quads[8]));
-            sums[9] += outer(share, quad4((*value).quads[9]));
-            sums[10] += outer(share, quad4((*value).quads[10]));
-            sums[11] += outer(share, quad4((*value).quads[11]));
-            sums[12] += outer(share, quad4((*value).quads[12]));
-            sums[13] += outer(share, quad4((*value).quads[13]));
-            sums[14] += outer(share, quad4((*value).quads[14]));
-            sums[15] += outer(share, quad4((*value).quads[15]));
+            sums[0] += outer(share, v[0]);
+            sums[1] += outer(share, v[1]);
+            sums[2] += outer(share, v[2]);
+            sums[3] += outer(share, v[3]);
+            sums[4] += outer(share, v[4]);
+            sums[5] += outer(share, v[5]);
+            sums[6] += outer(share, v[6]);
+            sums[7] += outer(share, v[7]);
+            sums[8] += outer(share, v[8]);
+            sums[9] += outer(share, v[9]);
+            sums[10] += outer(share, v[10]);
+            sums[11] += outer(share, v[11]);
+            sums[12] += outer(share, v[12]);
+            sums[13] += outer(share, v[13]);
+            sums[14] += outer(share, v[14]);
+            sums[15] += outer(share, v[15]);
             row += 2u * KV_HEADS;
         }
+    }
+    if (first_token + lane >= step.count) {
+        return;
     }
     let row = (split * step.count + token) * QUERY_HEADS + first_head;
     for (var h = 0u; h < HEADS; h++) {
@@ -134,6 +136,6 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(local_invocat
     }
     let share = 1.0 / max(total, Heads(1e-30)); // a split may have nothing to see
     for (var i = 0u; i < 16u; i++) {
-        write_attended(row * 16u + i, last, scaled(sums[i], share));
+        write_attended(row * 16u + place(i), last, scaled(sums[i], share));
     }
 }

@@ -1,7 +1,7 @@
-// x += sum_k weight_k * down_k(activation_k) + shared_down(activation_shared). A thread owns ROWS outputs for a tile of tokens.
+// x += sum_k weight_k * down_k(activation_k) + shared_down(activation_shared). LANES threads own ROWS outputs for a tile of tokens.
 //
 // With one token it computes the chosen experts' part itself; in prefill routed_down.wgsl has.
-// workgroups: [ceil(HIDDEN / ROWS / SMALL_WORKGROUP), ceil(count / TILE)]
+// workgroups: [ceil(HIDDEN / ROWS * LANES / SMALL_WORKGROUP), ceil(count / TILE)]
 
 #import step
 #import halves
@@ -12,7 +12,7 @@
 @group(0) @binding(2) var<storage, read> words: array<u32, LAYER_WORDS>; // the same bytes
 @group(0) @binding(3) var<storage, read> routed: array<vec4<f32>, max(TOKENS * CHOSEN * HIDDEN / 4u, 1u)>; // [count, CHOSEN, HIDDEN / 4]
 @group(0) @binding(4) var<storage, read> activation: array<vec4<f32>, TOKENS * ACTIVATIONS / 4u>; // [count, (CHOSEN * EXPERT + SHARED) / 4]
-@group(0) @binding(5) var<storage, read> choices: array<Choice>; // [count, CHOSEN]
+@group(0) @binding(5) var<storage, read> choices: array<Choice, max(TOKENS * CHOSEN, 1u)>; // [count, CHOSEN]
 @group(0) @binding(6) var<storage, read_write> x: array<vec4<f32>, TOKENS * HIDDEN / 4u>; // [count, HIDDEN / 4]
 
 const ACTIVATIONS: u32 = CHOSEN * EXPERT + SHARED;
@@ -23,6 +23,7 @@ const MATRICES: u32 = 1u;
 
 var<private> input_rows: array<u32, TILE>; // where the activations begin that are read
 var<private> input_weight: f32; // what they are multiplied by
+var<private> shares: array<f32, max(CHOSEN, 1u)>; // what a token's routed outputs are multiplied by, in prefill
 
 fn input4(t: u32, i: u32) -> vec4<f32> {
     return input_weight * activation[input_rows[t] + i];
@@ -32,6 +33,8 @@ fn scale_word(i: u32) -> u32 {
 }
 
 #import tile
+#import lanes
+#import own
 #import held
 #import rows
 #import expert_rows
@@ -49,12 +52,12 @@ fn add_routed(block: u32, token: u32) {
 }
 
 @compute @workgroup_size(SMALL_WORKGROUP)
-fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
-    let block = thread.x;
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let block = own_block(workgroup.x, local);
     if (block >= HIDDEN / ROWS) {
         return;
     }
-    let first_token = thread.y * TILE;
+    let first_token = workgroup.y * TILE;
     if (TILE == 1u) {
         add_routed(block, first_token);
     }
@@ -64,19 +67,22 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
     input_weight = 1.0;
     add_rows(block * ROWS, array(SHARED_DOWN), array(SHARED_DOWN_SCALE));
 
-    for (var t = 0u; t < TILE && first_token + t < step.count; t++) {
-        let token = first_token + t;
+    for (var n = 0u; n < OWN_TOKENS && first_token + own_token(n) < step.count; n++) {
+        let token = first_token + own_token(n);
+        for (var k = 0u; k < CHOSEN; k++) {
+            let choice = choices[token * CHOSEN + k];
+            shares[k] = select(choice.weight, 0.0, choice.slot == EMPTY);
+        }
         for (var i = 0u; i < ROWS / 4u; i++) {
             let output = block * (ROWS / 4u) + i;
             var sum = x[token * (HIDDEN / 4u) + output];
             for (var j = 0u; j < 4u; j++) {
-                sum[j] += of_token(sums[4u * i + j], t);
+                sum[j] += own_sum(4u * i + j, n);
             }
             if (TILE > 1u) {
                 for (var k = 0u; k < CHOSEN; k++) {
-                    let choice = choices[token * CHOSEN + k];
-                    if (choice.slot != EMPTY) {
-                        sum += choice.weight * routed[(token * CHOSEN + k) * (HIDDEN / 4u) + output];
+                    if (shares[k] != 0.0) {
+                        sum += shares[k] * routed[(token * CHOSEN + k) * (HIDDEN / 4u) + output];
                     }
                 }
             }

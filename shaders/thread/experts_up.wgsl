@@ -1,9 +1,9 @@
 // activation = silu(gate h) * up h, for the CHOSEN experts of each token and for the shared expert beside them.
 //
-// A thread owns ROWS activations (as many rows of gate, and of up): of the shared expert for a tile of tokens, or of a routed
+// LANES threads own ROWS activations (as many rows of gate, and of up): of the shared expert for a tile of tokens, or of a routed
 // expert for a tile of entries that chose it. Routed matrices are [slot, gate's EXPERT and up's, HIDDEN in], see transpose.wgsl.
-// workgroups: [ceil((SHARED + EXPERT) / ROWS / SMALL_WORKGROUP), tiles of entries]; with one token a tile [..., count], where
-// the CHOSEN experts' blocks lie side by side
+// workgroups: [ceil(blocks * LANES / SMALL_WORKGROUP), tiles], where blocks are in prefill SHARED_BLOCKS or ROUTED_BLOCKS, the
+// other being none; with one token a tile SHARED_BLOCKS and those of the CHOSEN experts side by side
 
 #import step
 #import numbers
@@ -15,7 +15,7 @@
 @group(0) @binding(2) var<storage, read> words: array<u32, LAYER_WORDS>; // the same bytes
 @group(0) @binding(3) var<storage, read> order: array<u32>; // [tiles of entries, TILE], see group.wgsl
 @group(0) @binding(4) var<storage, read> h: array<vec4<f32>, TOKENS * HIDDEN / 4u>; // [count, HIDDEN / 4]
-@group(0) @binding(5) var<storage, read> choices: array<Choice>; // [count, CHOSEN]
+@group(0) @binding(5) var<storage, read> choices: array<Choice, max(TOKENS * CHOSEN, 1u)>; // [count, CHOSEN]
 @group(0) @binding(6) var<storage, read_write> activation: array<vec4<f32>, TOKENS * ACTIVATIONS / 4u>; // [count, ACTIVATIONS / 4]
 
 const ACTIVATIONS: u32 = CHOSEN * EXPERT + SHARED;
@@ -34,16 +34,18 @@ fn scale_word(i: u32) -> u32 {
 }
 
 #import tile
+#import lanes
+#import own
 #import held
 #import rows
 #import expert_rows
 #import entries
 
-// Activations 4i .. 4i+3 of the thread's, of one token.
-fn activation4(i: u32, t: u32) -> vec4<f32> {
+// Activations 4i .. 4i+3 of the thread's, of its n-th token.
+fn activation4(i: u32, n: u32) -> vec4<f32> {
     var values: vec4<f32>;
     for (var j = 0u; j < 4u; j++) {
-        values[j] = silu(of_token(sums[4u * i + j], t)) * of_token(sums[ROWS + 4u * i + j], t);
+        values[j] = silu(own_sum(4u * i + j, n)) * own_sum(ROWS + 4u * i + j, n);
     }
     return values;
 }
@@ -53,9 +55,10 @@ fn shared_block(block: u32, tile: u32) {
         tokens[t] = min(tile * TILE + t, step.count - 1u);
     }
     add_rows(block * ROWS, array(SHARED_GATE, SHARED_UP), array(SHARED_GATE_SCALE, SHARED_UP_SCALE));
-    for (var t = 0u; t < TILE && tile * TILE + t < step.count; t++) {
+    for (var n = 0u; n < OWN_TOKENS && tile * TILE + own_token(n) < step.count; n++) {
+        let token_row = tokens[own_token(n)] * ACTIVATIONS + CHOSEN * EXPERT;
         for (var i = 0u; i < ROWS / 4u; i++) {
-            activation[(tokens[t] * ACTIVATIONS + CHOSEN * EXPERT + block * ROWS) / 4u + i] = activation4(i, t);
+            activation[(token_row + block * ROWS) / 4u + i] = activation4(i, n);
         }
     }
 }
@@ -70,28 +73,26 @@ fn routed_block(block: u32, tile: u32) {
     }
     let gate_block = slot * (EXPERT / 16u) + block * BLOCKS;
     add_expert_rows(array(gate_block, gate_block + EXPERT / 32u), GATE_UP, GATE_UP_SCALE / 8u);
-    for (var t = 0u; t < TILE; t++) {
-        let at = entry(tile, t);
+    for (var n = 0u; n < OWN_TOKENS; n++) {
+        let at = entry(tile, own_token(n));
         if (at == EMPTY) {
             break;
         }
-        let token_row = tokens[t] * ACTIVATIONS + at % max(CHOSEN, 1u) * EXPERT;
+        let token_row = tokens[own_token(n)] * ACTIVATIONS + at % max(CHOSEN, 1u) * EXPERT;
         for (var i = 0u; i < ROWS / 4u; i++) {
-            activation[token_row / 4u + block * (ROWS / 4u) + i] = activation4(i, t);
+            activation[token_row / 4u + block * (ROWS / 4u) + i] = activation4(i, n);
         }
     }
 }
 
 @compute @workgroup_size(SMALL_WORKGROUP)
-fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
-    let block = thread.x;
-    if (block < SHARED / ROWS) {
-        if (thread.y * TILE < step.count) {
-            shared_block(block, thread.y);
-        }
-    } else if (block < SHARED / ROWS + SIDE_BY_SIDE * (EXPERT / ROWS)) {
-        let routed = block - SHARED / ROWS;
-        let blocks = max(EXPERT / ROWS, 1u);
-        routed_block(routed % blocks, thread.y * SIDE_BY_SIDE + routed / blocks);
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let block = own_block(workgroup.x, local);
+    if (SHARED_BLOCKS > 0u && block < SHARED_BLOCKS) {
+        shared_block(block, workgroup.y);
+    } else if (ROUTED_BLOCKS > 0u && block < SHARED_BLOCKS + SIDE_BY_SIDE * ROUTED_BLOCKS) {
+        let routed = block - SHARED_BLOCKS;
+        let blocks = max(ROUTED_BLOCKS, 1u);
+        routed_block(routed % blocks, workgroup.y * SIDE_BY_SIDE + routed / blocks);
     }
 }

@@ -1,5 +1,5 @@
-// logits = (rmsnorm(x) * norm) head^T for the rows that the step asks for. A thread owns ROWS of the vocabulary.
-// workgroups: [ceil(VOCAB / ROWS / SMALL_WORKGROUP), ceil(head_rows / TILE)]
+// logits = (rmsnorm(x) * norm) head^T for the rows that the step asks for. LANES threads own ROWS of the vocabulary.
+// workgroups: [ceil(VOCAB / ROWS * LANES / SMALL_WORKGROUP), ceil(head_rows / TILE)]
 
 #import step
 #import numbers
@@ -27,24 +27,27 @@ fn scale_word(i: u32) -> u32 {
 }
 
 #import tile
+#import lanes
+#import own
 #import held
 #import rows
 
 @compute @workgroup_size(SMALL_WORKGROUP)
-fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
-    let row = thread.x * ROWS;
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let row = own_block(workgroup.x, local) * ROWS;
     if (row >= VOCAB) {
         return;
     }
-    let head_row = thread.y * TILE;
+    let head_row = workgroup.y * TILE;
     for (var t = 0u; t < TILE; t++) {
         input_rows[t] = min(step.head_row + head_row + t, step.count - 1u) * (HIDDEN / 4u);
     }
     add_rows(row, array(0u), array(0u));
-    for (var t = 0u; t < TILE && head_row + t < step.head_rows; t++) {
-        let factor = inverse_rms(t);
+    measure_rms();
+    for (var n = 0u; n < OWN_TOKENS && head_row + own_token(n) < step.head_rows; n++) {
+        let factor = inverse_rms[own_token(n)];
         for (var r = 0u; r < ROWS && row + r < VOCAB; r++) {
-            logits[(head_row + t) * VOCAB + row + r] = factor * of_token(sums[r], t);
+            logits[(head_row + own_token(n)) * VOCAB + row + r] = factor * own_sum(r, n);
         }
     }
 }

@@ -1,5 +1,5 @@
-// x += attended Wo^T. A thread owns ROWS rows. The splits of the cache are put together by all threads of a workgroup, once.
-// workgroups: [ceil(HIDDEN / ROWS / SMALL_WORKGROUP), ceil(count / TILE)]
+// x += attended Wo^T. LANES threads own ROWS rows. The splits of the cache are put together by all threads of a workgroup, once.
+// workgroups: [ceil(HIDDEN / ROWS * LANES / SMALL_WORKGROUP), ceil(count / TILE)]
 
 #import step
 #import halves
@@ -34,11 +34,13 @@ fn scale_word(i: u32) -> u32 {
 }
 
 #import tile
+#import lanes
+#import own
 #import held
 #import rows
 
 @compute @workgroup_size(SMALL_WORKGROUP)
-fn main(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     if (SPLITS > 1u) {
         for (var head = 0u; head < QUERY_HEADS; head++) {
             measure_shares(head);
@@ -48,15 +50,15 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>, @builtin(local_invocat
         }
         workgroupBarrier();
     }
-    let row = thread.x * ROWS;
+    let row = own_block(workgroup.x, local) * ROWS;
     if (row >= HIDDEN) {
         return;
     }
-    first_token = thread.y * TILE;
+    first_token = workgroup.y * TILE;
     add_rows(row, array(WO), array(WO_SCALE));
-    for (var t = 0u; t < TILE && first_token + t < step.count; t++) {
+    for (var n = 0u; n < OWN_TOKENS && first_token + own_token(n) < step.count; n++) {
         for (var r = 0u; r < ROWS; r++) {
-            x[(first_token + t) * HIDDEN + row + r] += of_token(sums[r], t);
+            x[(first_token + own_token(n)) * HIDDEN + row + r] += own_sum(r, n);
         }
     }
 }

@@ -1,7 +1,7 @@
 // h = rmsnorm(x) * norm; q, k, v = h Wq^T, h Wk^T, h Wv^T; RoPE and QK-norm on q and k; k and v go into the cache.
 //
-// A thread owns OWN_HEADS heads (of 64 rows).
-// workgroups: [ceil((QUERY_HEADS + 2 * KV_HEADS) / OWN_HEADS / SMALL_WORKGROUP), ceil(count / TILE)]
+// LANES threads own OWN_HEADS heads (of 64 rows).
+// workgroups: [ceil((QUERY_HEADS + 2 * KV_HEADS) / OWN_HEADS * LANES / SMALL_WORKGROUP), ceil(count / TILE)]
 
 #import step
 #import numbers
@@ -35,6 +35,8 @@ fn scale_word(i: u32) -> u32 {
 }
 
 #import tile
+#import lanes
+#import own
 #import held
 #import rows
 
@@ -50,18 +52,18 @@ fn head_weight(head: u32) -> vec2<u32> {
     return vec2<u32>(WQ, WQ_SCALE) + head * HEAD_GROUPS;
 }
 
-// Sum `i` of the thread's n-th head, for a token.
+// Sum `i` of the thread's n-th head, for its t-th token.
 fn head_sum(n: u32, i: u32, t: u32) -> f32 {
-    return of_token(sums[64u * n + i], t);
+    return own_sum(64u * n + i, t);
 }
 
 @compute @workgroup_size(SMALL_WORKGROUP)
-fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
-    let first_head = thread.x * OWN_HEADS;
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let first_head = own_block(workgroup.x, local) * OWN_HEADS;
     if (first_head >= HEADS) {
         return;
     }
-    let first_token = thread.y * TILE;
+    let first_token = workgroup.y * TILE;
     for (var t = 0u; t < TILE; t++) {
         input_rows[t] = min(first_token + t, step.count - 1u) * (HIDDEN / 4u);
     }
@@ -73,9 +75,10 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
         scale[n] = begin.y;
     }
     add_rows(0u, weight, scale);
-    for (var t = 0u; t < TILE && first_token + t < step.count; t++) {
+    measure_rms();
+    for (var t = 0u; t < OWN_TOKENS && first_token + own_token(t) < step.count; t++) {
         for (var n = 0u; n < OWN_HEADS; n++) {
-            finish(n, first_head + n, t, first_token + t);
+            finish(n, first_head + n, t, first_token + own_token(t));
         }
     }
 }
@@ -84,7 +87,7 @@ fn main(@builtin(global_invocation_id) thread: vec3<u32>) {
 fn finish(n: u32, head: u32, t: u32, token: u32) {
     let position = step.position + token;
     // The inputs had no part of it: it is the same for every sum.
-    var factor = inverse_rms(t);
+    var factor = inverse_rms[own_token(t)];
     if (ROPE && QK_NORM && head < QUERY_HEADS + KV_HEADS) {
         // A rotation keeps the norm, so the unrotated head serves.
         var squares = 0.0;

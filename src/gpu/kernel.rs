@@ -71,7 +71,7 @@ pub mod constant {
 use constant::Constant;
 
 /// What `#import name` stands for.
-const SHARED: [(&str, &str); 38] = [
+const SHARED: [(&str, &str); 48] = [
     ("across1", include_str!("../../shaders/shared/across1.wgsl")),
     ("across4", include_str!("../../shaders/shared/across4.wgsl")),
     ("across8", include_str!("../../shaders/shared/across8.wgsl")),
@@ -93,25 +93,35 @@ const SHARED: [(&str, &str); 38] = [
     ("inputs_int8", include_str!("../../shaders/shared/inputs_int8.wgsl")),
     ("inputs_packed", include_str!("../../shaders/shared/inputs_packed.wgsl")),
     ("inverse_rms", include_str!("../../shaders/shared/inverse_rms.wgsl")),
+    ("lanes_alone", include_str!("../../shaders/shared/lanes_alone.wgsl")),
     (
         "lanes_barriers",
         include_str!("../../shaders/shared/lanes_barriers.wgsl"),
     ),
+    ("lanes_quad", include_str!("../../shaders/shared/lanes_quad.wgsl")),
     (
         "lanes_subgroups",
         include_str!("../../shaders/shared/lanes_subgroups.wgsl"),
     ),
     ("linear", include_str!("../../shaders/shared/linear.wgsl")),
+    ("loaded_alone", include_str!("../../shaders/shared/loaded_alone.wgsl")),
+    ("loaded_quad", include_str!("../../shaders/shared/loaded_quad.wgsl")),
     ("numbers", include_str!("../../shaders/shared/numbers.wgsl")),
+    ("own_alone", include_str!("../../shaders/shared/own_alone.wgsl")),
+    ("own_quad4", include_str!("../../shaders/shared/own_quad4.wgsl")),
+    ("own_quad8", include_str!("../../shaders/shared/own_quad8.wgsl")),
     ("pack8", include_str!("../../shaders/shared/pack8.wgsl")),
     ("rms", include_str!("../../shaders/shared/rms.wgsl")),
     ("routed", include_str!("../../shaders/shared/routed.wgsl")),
+    ("router_alone", include_str!("../../shaders/shared/router_alone.wgsl")),
+    ("router_quad", include_str!("../../shaders/shared/router_quad.wgsl")),
     ("rows", include_str!("../../shaders/shared/rows.wgsl")),
     ("splits", include_str!("../../shaders/shared/splits.wgsl")),
     ("staged", include_str!("../../shaders/shared/staged.wgsl")),
     ("step", include_str!("../../shaders/shared/step.wgsl")),
     ("tile1", include_str!("../../shaders/shared/tile1.wgsl")),
     ("tile4", include_str!("../../shaders/shared/tile4.wgsl")),
+    ("tile8", include_str!("../../shaders/shared/tile8.wgsl")),
     ("tile_rms", include_str!("../../shaders/shared/tile_rms.wgsl")),
     ("tokens1", include_str!("../../shaders/shared/tokens1.wgsl")),
     ("tokens4", include_str!("../../shaders/shared/tokens4.wgsl")),
@@ -119,12 +129,15 @@ const SHARED: [(&str, &str); 38] = [
 ];
 
 /// Pieces that exist more than once, and the constant that says which is meant: its number or its name ends theirs.
-const CHOSEN_BY: [(&str, &str); 7] = [
+const CHOSEN_BY: [(&str, &str); 10] = [
     ("across", "TILE"),
     ("cached", "KV_BITS"),
     ("heads", "HEADS"),
     ("inputs", "INPUTS"),
     ("lanes", "LANES_BY"),
+    ("loaded", "LANES_BY"),
+    ("own", "OWN"),
+    ("router", "LANES_BY"),
     ("tile", "TILE"),
     ("tokens", "TILE"),
 ];

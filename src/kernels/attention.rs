@@ -8,10 +8,10 @@ use crate::{
 
 pub struct Attention {
     kernel: Kernel,
-    style: Style,
+    form: Form,
     /// Pieces of work for one token and one split: KV heads, or as many query heads of one as a thread takes.
     parts: usize,
-    /// Tokens a workgroup, or a thread.
+    /// Tokens a workgroup, a thread, or a quad of threads.
     tile: usize,
     window: usize,
     splits: Splits,
@@ -82,7 +82,8 @@ impl Attention {
         let heads = heads_a_thread(group);
         let tile = match shape.form.style {
             Style::Workgroup if group <= MAX_TILED_GROUP => shape.form.tile.min(PREFILL_TILE),
-            _ => 1,
+            Style::Workgroup => 1,
+            Style::Thread => shape.form.lanes(),
         };
         let splits = Splits::new(shape.form, config.query_heads);
         let constants = [
@@ -93,6 +94,7 @@ impl Attention {
             ("TILE", tile.into()),
             ("WINDOW", window(shape.layer).into()),
             ("SMALL_WORKGROUP", Form::SMALL_WORKGROUP.into()),
+            ("LANES_BY", shape.form.lanes_by().into()),
             ("KV_BITS", shape.kv.bits().into()),
         ];
         let bindings = [
@@ -109,7 +111,7 @@ impl Attention {
         let constants = [&constants[..], &splits.constants()].concat();
         Attention {
             kernel: Kernel::new(gpu, "attention", source, &constants, &bindings),
-            style: shape.form.style,
+            form: shape.form,
             parts: match shape.form.style {
                 Style::Workgroup => config.kv_heads,
                 Style::Thread => config.kv_heads * group.div_ceil(heads),
@@ -141,7 +143,7 @@ impl Attention {
         Dispatch {
             kernel: &self.kernel,
             bind_group,
-            workgroups: [self.style.workgroups(parts, parts), tiles(count, self.tile), 1].into(),
+            workgroups: [self.form.workgroups(parts, parts), tiles(count, self.tile), 1].into(),
         }
     }
 
@@ -196,19 +198,26 @@ mod tests {
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(3);
+        let features = pollster::block_on(gpu.features()).unwrap();
+        let has_quads = Form::QUADS.check(features).is_ok();
+        let quads = if has_quads { Form::QUADS } else { Form::THREAD };
         for case in 0..36 {
             let mut config = config(&mut random);
             config.query_heads = config.kv_heads * (1 + case / 4); // the heads in a group, 1 to 9
             let layer = LayerConfig {
                 rope: true,
                 moe: true,
-                window: [None, Some([1, 63, 64, 100, 302][random.usize(..5)])][random.usize(..2)],
+                window: [None, Some([1, 3, 63, 64, 66, 100, 302][random.usize(..7)])][case / 9 % 2],
             };
             let data = LayerData::new(&mut random, &config, layer);
             let kv = [KvFormat::F32, KvFormat::F16, KvFormat::I8][case % 3];
-            let form = [Form::WORKGROUP, Form::THREAD][case / 2 % 2];
+            let form = [Form::WORKGROUP, Form::THREAD, quads][case / 3 % 3];
             let position = [0, 1, 62, 63, 64, 300, 1100][random.usize(..7)];
-            let (tile, count) = [(1, 1), (PREFILL_TILE, random.usize(1..10))][random.usize(..2)];
+            let (form, count) = if form == Form::QUADS || random.bool() {
+                (form, random.usize(1..10))
+            } else {
+                (form.decoding(), 1)
+            };
 
             let width = config.kv_heads * 64;
             let query = floats(&mut random, count * config.query_heads * 64, 4.0);
@@ -221,7 +230,7 @@ mod tests {
                 layer,
                 layout: &data.layout,
                 kv,
-                form: Form { tile, ..form },
+                form,
                 tokens: count,
             };
             let kernel = Attention::new(&gpu, &shape);

@@ -27,7 +27,7 @@ impl ExpertsDown {
             rows: 32,
             inputs: config.shared_size,
         };
-        let blocks = form.blocks_in_prefill(config.hidden_size / 32, block, 320);
+        let blocks = form.blocks_in_prefill(config.hidden_size / 32, block, 5120);
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("TOKENS", tokens.into()),
@@ -64,9 +64,7 @@ impl ExpertsDown {
         let kernel = Kernel::new(gpu, "experts_down", source, &constants, &bindings);
         ExpertsDown {
             kernel,
-            workgroups: form
-                .style
-                .workgroups(config.hidden_size / 32, config.hidden_size / 32 / blocks),
+            workgroups: form.workgroups(config.hidden_size / 32, config.hidden_size / 32 / blocks),
             tile: form.tile,
         }
     }

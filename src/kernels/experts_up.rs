@@ -1,6 +1,6 @@
 //! silu(gate h) * up h for the chosen experts, and for the shared expert beside them.
 
-use super::{Block, Choice, EMPTY_SLOT, LayerShape, LayerTensors, silu, tiles};
+use super::{Block, Choice, EMPTY_SLOT, LayerShape, LayerTensors, group::Tiles, silu, tiles};
 use crate::{
     config::{LayerConfig, ModelConfig},
     gpu::{Access, Dispatch, Gpu, Kernel, Workgroups},
@@ -27,7 +27,24 @@ pub fn activation_width(config: &ModelConfig, layer: LayerConfig) -> usize {
 }
 
 impl ExpertsUp {
+    /// The shared expert, and in decoding beside it those that the token chose.
     pub fn new(gpu: &Gpu, shape: &LayerShape) -> ExpertsUp {
+        let LayerShape {
+            config, layer, form, ..
+        } = *shape;
+        let with_routed = form.tile == 1 && layer.moe;
+        let expert = if with_routed { config.expert_size } else { 0 };
+        ExpertsUp::of_rows(gpu, shape, [config.shared_size, expert], 0)
+    }
+
+    /// Routed experts in prefill, for these tiles of entries.
+    pub fn routed(gpu: &Gpu, shape: &LayerShape, of: Tiles) -> ExpertsUp {
+        let first_entry = of.first_entry(shape.config, shape.tokens);
+        ExpertsUp::of_rows(gpu, &of.shape(shape), [0, shape.config.expert_size], first_entry)
+    }
+
+    /// So many rows of the shared expert and of a routed one.
+    fn of_rows(gpu: &Gpu, shape: &LayerShape, [shared, expert]: [usize; 2], first_entry: usize) -> ExpertsUp {
         let LayerShape {
             config,
             layer,
@@ -36,13 +53,20 @@ impl ExpertsUp {
             tokens,
             ..
         } = *shape;
+        let chosen = chosen(config, layer);
+        let blocks = Self::blocks(shape, [shared, expert]);
+        let side_by_side = if form.tile == 1 { chosen } else { 1 };
+        let all_blocks = (shared + side_by_side * expert) / 32;
         let swiglu = layer.swiglu();
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("TOKENS", tokens.into()),
             ("HIDDEN", config.hidden_size.into()),
-            ("BLOCKS", Self::blocks(shape).into()),
-            ("CHOSEN", chosen(config, layer).into()),
+            ("BLOCKS", blocks.into()),
+            ("SHARED_BLOCKS", (shared / 32 / blocks).into()),
+            ("ROUTED_BLOCKS", (expert / 32 / blocks).into()),
+            ("FIRST_ENTRY", first_entry.into()),
+            ("CHOSEN", chosen.into()),
             ("EXPERT", config.expert_size.into()),
             ("SHARED", config.shared_size.into()),
             ("GATE_UP", layout.at("feed_forward.experts.gate_up_qweight", 16).into()),
@@ -80,34 +104,24 @@ impl ExpertsUp {
         );
         ExpertsUp {
             kernel: Kernel::new(gpu, "experts_up", source, &constants, &bindings),
-            workgroups: Self::workgroups(shape),
+            workgroups: form.workgroups(all_blocks, all_blocks / blocks),
             tile: form.tile,
         }
     }
 
-    /// Workgroups for a tile of tokens and a tile of entries; with one token a tile, for the token and all its entries.
-    pub(super) fn workgroups(shape: &LayerShape) -> u32 {
-        let LayerShape { config, layer, .. } = *shape;
-        let entries = if shape.form.tile == 1 {
-            chosen(config, layer)
-        } else {
-            chosen(config, layer).min(1)
-        };
-        let blocks = (config.shared_size + entries * config.expert_size) / 32;
-        shape.form.style.workgroups(blocks, blocks / Self::blocks(shape))
+    /// Workgroups of [`ExpertsUp::routed`] for one tile of entries.
+    pub(super) fn routed_workgroups(shape: &LayerShape) -> u32 {
+        let expert = shape.config.expert_size;
+        (shape.form).workgroups(expert / 32, expert / 32 / Self::blocks(shape, [0, expert]))
     }
 
-    fn blocks(shape: &LayerShape) -> usize {
-        let LayerShape {
-            config, layer, form, ..
-        } = *shape;
-        let expert = if layer.moe { config.expert_size } else { 0 };
+    fn blocks(shape: &LayerShape, [shared, expert]: [usize; 2]) -> usize {
         // 32 rows of gate, 32 of up.
         let block = Block {
             rows: 64,
-            inputs: config.hidden_size,
+            inputs: shape.config.hidden_size,
         };
-        form.blocks(common_divisor(config.shared_size, expert) / 32, block, 320)
+        (shape.form).blocks(common_divisor(shared, expert) / 32, block, 5120)
     }
 
     #[allow(clippy::too_many_arguments)] // one a binding
@@ -127,14 +141,14 @@ impl ExpertsUp {
             .bind(gpu, &[step, layer.clone(), layer, order, h, choices, activation])
     }
 
-    /// One token, or a dense layer. Else the tiles of entries are counted on the GPU: see [`Self::dispatch_grouped`].
+    /// Of what [`ExpertsUp::new`] made.
     pub fn dispatch<'a>(&'a self, bind_group: &'a wgpu::BindGroup, count: usize) -> Dispatch<'a> {
         let workgroups = [self.workgroups, tiles(count, self.tile), 1].into();
-        self.dispatch_grouped(bind_group, workgroups)
+        self.dispatch_grid(bind_group, workgroups)
     }
 
-    /// `grid`: see [`super::group::up_grid`].
-    pub fn dispatch_grouped<'a>(&'a self, bind_group: &'a wgpu::BindGroup, grid: Workgroups<'a>) -> Dispatch<'a> {
+    /// Of what [`ExpertsUp::routed`] made: its tiles were counted on the GPU. `grid`: see [`Tiles::up_grid`].
+    pub fn dispatch_grid<'a>(&'a self, bind_group: &'a wgpu::BindGroup, grid: Workgroups<'a>) -> Dispatch<'a> {
         Dispatch {
             kernel: &self.kernel,
             bind_group,
@@ -178,14 +192,14 @@ mod tests {
     use super::*;
     use crate::kernels::{
         KvFormat,
-        group::{GRIDS_BYTES, Group, order_len, up_grid},
+        group::{GRIDS_BYTES, Group, order_len},
         testing::*,
     };
 
     #[test]
     fn gpu_equals_twin() {
         let (gpu, mut random) = setup(7);
-        for form in forms(&gpu) {
+        for (case, form) in forms(&gpu).into_iter().enumerate() {
             let config = config(&mut random);
             let layer = LayerConfig {
                 rope: true,
@@ -193,7 +207,7 @@ mod tests {
                 window: None,
             };
             let data = LayerData::new(&mut random, &config, layer);
-            let count = random.usize(1..10);
+            let count = [random.usize(1..10), random.usize(10..40)][case % 2]; // more of one expert than fit in a tile, too
             let shape = LayerShape {
                 config: &config,
                 layer,
@@ -218,14 +232,16 @@ mod tests {
                 choices_buffer.as_entire_binding(),
                 &activation,
             );
-            if layer.moe && shape.form.tile > 1 {
+            run(&gpu, kernel.dispatch(&bind_group, count));
+            if layer.moe && form.tile > 1 {
                 let grids = gpu.grids("grids", GRIDS_BYTES);
                 let group = Group::new(&gpu, &shape);
                 let group_bind = group.bind(&gpu, &step, choices_buffer.as_entire_binding(), &order, &grids);
                 run(&gpu, group.dispatch(&group_bind));
-                run(&gpu, kernel.dispatch_grouped(&bind_group, up_grid(&grids)));
-            } else {
-                run(&gpu, kernel.dispatch(&bind_group, count));
+                for of in Tiles::of(form) {
+                    let routed = ExpertsUp::routed(&gpu, &shape, *of);
+                    run(&gpu, routed.dispatch_grid(&bind_group, of.up_grid(&grids)));
+                }
             }
             let twin = experts_up(&config, &data.tensors(&config, layer, form.inputs), &h, &choices);
             assert_close(&read(&gpu, &activation), &twin, tolerance(form.inputs));

@@ -72,7 +72,8 @@ pub(super) struct Block {
     pub inputs: usize,
 }
 
-/// Mesa's lavapipe ends a thread's loops after 65,535 rounds in all, silently; there is a round for a row and 64 inputs.
+/// Mesa's lavapipe ends a thread's loops after 65,535 rounds in all, silently; there is a round for a row and so many of its
+/// inputs as threads hold at a time.
 const MOST_ROUNDS: usize = 32_768;
 
 impl Form {
@@ -81,6 +82,12 @@ impl Form {
         inputs: Inputs::F32,
         subgroups: false,
         tile: PREFILL_TILE,
+    };
+    /// Four threads share their rows, and with it the sums of a larger tile.
+    pub const QUADS: Form = Form {
+        subgroups: true,
+        tile: LARGEST_TILE,
+        ..Form::THREAD
     };
     pub const WORKGROUP: Form = Form {
         style: Style::Workgroup,
@@ -105,15 +112,18 @@ impl Form {
                 })
             })
         });
-        [Form::THREAD].into_iter().chain(workgroup)
+        [Form::THREAD, Form::QUADS].into_iter().chain(workgroup)
     }
 
-    /// How many of so many blocks of rows a thread has, in the thread style: several share the inputs that it holds. As long
-    /// as each thread of a workgroup has as many, and not more than `room` rows, for what their sums take of its private
-    /// memory: 16 bytes a row in prefill.
-    pub(super) fn blocks(self, blocks: usize, block: Block, room: usize) -> usize {
-        let most = (room / block.rows).min(MOST_ROUNDS / (block.rows * block.inputs.div_ceil(64)));
-        let equal = |own: &usize| blocks.is_multiple_of(own * Self::SMALL_WORKGROUP);
+    /// How many of so many blocks of rows a thread has, or four, in the thread style: several share the inputs that are held.
+    /// As long as each thread of a workgroup has as many, and their sums do not take more than `room_bytes` of its private
+    /// memory (in decoding as little as if there were four tokens).
+    pub(super) fn blocks(self, blocks: usize, block: Block, room_bytes: usize) -> usize {
+        let block_bytes = block.rows * 4 * self.tile.max(PREFILL_TILE) / self.lanes();
+        let held_inputs = 32 * self.lanes().max(2);
+        let block_rounds = block.rows * block.inputs.div_ceil(held_inputs);
+        let most = (room_bytes / block_bytes).min(MOST_ROUNDS / block_rounds);
+        let equal = |own: &usize| blocks.is_multiple_of(own * Self::SMALL_WORKGROUP / self.lanes());
         match self.style {
             Style::Workgroup => 1,
             Style::Thread => (2..=most).rev().find(equal).unwrap_or(1),
@@ -121,21 +131,60 @@ impl Form {
     }
 
     /// The same in prefill; one in decoding, for kernels with few workgroups then: cores want equal shares.
-    pub(super) fn blocks_in_prefill(self, blocks: usize, block: Block, room: usize) -> usize {
+    pub(super) fn blocks_in_prefill(self, blocks: usize, block: Block, room_bytes: usize) -> usize {
         if self.tile == 1 {
             1
         } else {
-            self.blocks(blocks, block, room)
+            self.blocks(blocks, block, room_bytes)
         }
     }
 
-    /// The same for one token.
+    /// The same for one token. No threads share rows then in the thread style: there is but one sum a row.
     pub fn decoding(self) -> Form {
-        Form { tile: 1, ..self }
+        Form {
+            tile: 1,
+            subgroups: self.subgroups && self.style == Style::Workgroup,
+            ..self
+        }
+    }
+
+    /// How threads that share a row add up their parts.
+    pub(super) fn lanes_by(self) -> &'static str {
+        match (self.style, self.subgroups) {
+            (Style::Workgroup, false) => "barriers",
+            (Style::Workgroup, true) => "subgroups",
+            (Style::Thread, false) => "alone",
+            (Style::Thread, true) => "quad",
+        }
+    }
+
+    /// What a thread keeps of the sums, in the thread style.
+    pub(super) fn own(self) -> &'static str {
+        match (self.subgroups, self.tile) {
+            (false, _) => "alone",
+            (true, PREFILL_TILE) => "quad4",
+            (true, _) => "quad8",
+        }
+    }
+
+    /// Threads that share a block of rows, in the thread style.
+    pub(super) fn lanes(self) -> usize {
+        match (self.style, self.subgroups) {
+            (Style::Thread, true) => 4,
+            _ => 1,
+        }
+    }
+
+    /// Workgroups for so many blocks of rows: a workgroup a block, or a thread a block, or four threads.
+    pub(super) fn workgroups(self, workgroup_blocks: usize, thread_blocks: usize) -> u32 {
+        match self.style {
+            Style::Workgroup => workgroup_blocks as u32,
+            Style::Thread => (thread_blocks * self.lanes()).div_ceil(Self::SMALL_WORKGROUP) as u32,
+        }
     }
 
     /// What every kernel of this form is compiled with.
-    pub(super) fn constants(self, gpu: &Gpu) -> [(&'static str, Constant); 5] {
+    pub(super) fn constants(self, gpu: &Gpu) -> [(&'static str, Constant); 6] {
         let inputs = match self.inputs {
             Inputs::F32 => "f32",
             Inputs::Int8 => "int8",
@@ -143,11 +192,12 @@ impl Form {
             Inputs::F16 => "f16",
         };
         [
+            ("OWN", self.own().into()),
             ("TILE", self.tile.into()),
             ("SMALL_WORKGROUP", Self::SMALL_WORKGROUP.into()),
             ("SUBGROUP", gpu.least_subgroup().into()),
             ("INPUTS", inputs.into()),
-            ("LANES_BY", if self.subgroups { "subgroups" } else { "barriers" }.into()),
+            ("LANES_BY", self.lanes_by().into()),
         ]
     }
 
@@ -263,14 +313,6 @@ impl Style {
             Style::Thread => thread,
         }
     }
-
-    /// Workgroups for so many blocks of rows: a workgroup a block, or a thread a block.
-    pub(super) fn workgroups(self, workgroup_blocks: usize, thread_blocks: usize) -> u32 {
-        match self {
-            Style::Workgroup => workgroup_blocks as u32,
-            Style::Thread => thread_blocks.div_ceil(Form::SMALL_WORKGROUP) as u32,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -287,7 +329,7 @@ mod tests {
         }
         let error = "quantum".parse::<Form>().unwrap_err().to_string();
         assert!(
-            error.starts_with("there are no kernels \"quantum\", only thread, workgroup"),
+            error.starts_with("there are no kernels \"quantum\", only thread, thread-subgroups-tile8, workgroup"),
             "{error}"
         );
     }
@@ -316,14 +358,19 @@ mod tests {
     #[test]
     fn a_thread_has_as_many_blocks_as_there_is_room_and_rounds_for() {
         let block = |inputs| Block { rows: 32, inputs };
-        assert_eq!(Form::THREAD.blocks(24, block(768), 320), 6);
-        assert_eq!(Form::THREAD.blocks(40, block(768), 320), 10);
-        assert_eq!(Form::THREAD.blocks(40, block(768), 200), 5);
-        assert_eq!(Form::THREAD.blocks(40, block(16_384), 320), 2); // 4 would be possible, but for the rounds
-        assert_eq!(Form::THREAD.blocks(7, block(768), 320), 1);
-        assert_eq!(Form::WORKGROUP.blocks(40, block(768), 320), 1);
-        assert_eq!(Form::THREAD.blocks_in_prefill(40, block(768), 320), 10);
-        assert_eq!(Form::THREAD.decoding().blocks_in_prefill(40, block(768), 320), 1);
+        assert_eq!(Form::THREAD.blocks(24, block(768), 5120), 6);
+        assert_eq!(Form::THREAD.blocks(40, block(768), 5120), 10);
+        assert_eq!(Form::THREAD.blocks(40, block(768), 3200), 5);
+        assert_eq!(Form::THREAD.blocks(40, block(16_384), 5120), 2); // 4 would be possible, but for the rounds
+        assert_eq!(Form::THREAD.blocks(7, block(768), 5120), 1);
+        assert_eq!(Form::WORKGROUP.blocks(40, block(768), 5120), 1);
+        assert_eq!(Form::THREAD.blocks_in_prefill(40, block(768), 5120), 10);
+        assert_eq!(Form::THREAD.decoding().blocks_in_prefill(40, block(768), 5120), 1);
+        // Of eight tokens a lane has two: half as much as four; and a workgroup is one quad.
+        assert_eq!(Form::QUADS.blocks(24, block(768), 5120), 12);
+        assert_eq!(Form::QUADS.blocks(7, block(768), 5120), 7);
+        assert_eq!(Form::QUADS.blocks(7, block(768), 1024), 1);
+        assert_eq!(Form::QUADS.blocks(24, block(32_768), 5120), 4); // 6 would be possible, but for the rounds
     }
 
     #[test]

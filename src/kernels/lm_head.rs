@@ -18,7 +18,7 @@ impl LmHead {
         let rows = match form.style {
             Style::Workgroup => 64,
             // Of one thread, which pays for its inputs once a block.
-            Style::Thread => 128,
+            Style::Thread => 128 * form.lanes(),
         };
         let constants = [
             ("TOKENS", tokens.into()),
@@ -43,7 +43,7 @@ impl LmHead {
         let blocks = vocab.div_ceil(rows);
         LmHead {
             kernel: Kernel::new(gpu, "lm_head", source, &constants, &bindings),
-            workgroups: form.style.workgroups(blocks, blocks),
+            workgroups: form.workgroups(blocks, blocks),
             tile: form.tile,
         }
     }

@@ -27,7 +27,7 @@ impl OProj {
             rows: 32,
             inputs: config.query_size(),
         };
-        let rows = 32 * form.blocks_in_prefill(config.hidden_size / 32, block, 320);
+        let rows = 32 * form.blocks_in_prefill(config.hidden_size / 32, block, 5120);
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("TOKENS", tokens.into()),
@@ -56,7 +56,7 @@ impl OProj {
         let blocks = config.hidden_size / rows;
         OProj {
             kernel: Kernel::new(gpu, "o_proj", source, &constants, &bindings),
-            workgroups: form.style.workgroups(blocks, blocks),
+            workgroups: form.workgroups(blocks, blocks),
             tile: form.tile,
         }
     }

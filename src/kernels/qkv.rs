@@ -31,7 +31,7 @@ impl Qkv {
             rows: 64,
             inputs: config.hidden_size,
         };
-        let own_heads = form.blocks_in_prefill(heads, head, 448);
+        let own_heads = form.blocks_in_prefill(heads, head, 7168);
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("TOKENS", tokens.into()),
@@ -67,7 +67,7 @@ impl Qkv {
         );
         Qkv {
             kernel: Kernel::new(gpu, "qkv", source, &constants, &bindings),
-            workgroups: form.style.workgroups(heads, heads / own_heads),
+            workgroups: form.workgroups(heads, heads / own_heads),
             tile: form.tile,
         }
     }

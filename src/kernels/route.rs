@@ -1,6 +1,6 @@
 //! RMSNorm, the FP32 router, and the choice of experts.
 
-use super::{Choice, LayerShape, LayerTensors, PREFILL_TILE, Style, dot, matrix::rms_norm, tiles};
+use super::{Choice, Form, LayerShape, LayerTensors, PREFILL_TILE, Style, dot, matrix::rms_norm, tiles};
 use crate::{
     config::ModelConfig,
     gpu::{Access, Dispatch, Gpu, Kernel},
@@ -10,6 +10,15 @@ pub struct Route {
     kernel: Kernel,
     /// Tokens a workgroup.
     tile: usize,
+}
+
+/// Scores take 8 bytes of workgroup memory for each token and expert. A device has 16 KiB, of which other things need little.
+fn tile_with_room(tile: usize, experts: usize) -> usize {
+    if 8 * tile * experts <= 15 * 1024 {
+        tile
+    } else {
+        PREFILL_TILE
+    }
 }
 
 impl Route {
@@ -29,14 +38,16 @@ impl Route {
         };
         let (tile, threads) = match form.style {
             Style::Workgroup => (1, 256),
+            // Two quads.
+            Style::Thread if form.subgroups => (tile_with_room(form.tile, experts), 8),
             // For eight experts each.
-            Style::Thread => (
-                form.tile.min(PREFILL_TILE),
-                experts.div_ceil(8).next_multiple_of(4).clamp(8, 64),
-            ),
+            Style::Thread => (form.tile, experts.div_ceil(8).next_multiple_of(4).clamp(8, 64)),
         };
+        let form = Form { tile, ..form };
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
+            ("LANES_BY", form.lanes_by().into()),
+            ("OWN", form.own().into()),
             ("TILE", tile.into()),
             ("THREADS", threads.into()),
             ("TOKENS", tokens.into()),
@@ -205,6 +216,32 @@ mod tests {
                 0
             };
             assert_eq!(read::<u32>(&gpu, &fault)[0], expected);
+        }
+    }
+
+    /// As many experts as a model may have: that kernels are made checks their workgroup memory.
+    #[test]
+    fn many_experts_have_room() {
+        let (gpu, mut random) = setup(8);
+        let mut config = config(&mut random);
+        config.experts = 256;
+        let layer = LayerConfig {
+            rope: true,
+            moe: true,
+            window: None,
+        };
+        let data = LayerData::new(&mut random, &config, layer);
+        for form in forms(&gpu).into_iter().filter(|form| form.style == Style::Thread) {
+            let shape = LayerShape {
+                config: &config,
+                layer,
+                layout: &data.layout,
+                kv: KvFormat::F32,
+                form,
+                tokens: 8,
+            };
+            Route::new(&gpu, &shape);
+            gpu.check().unwrap();
         }
     }
 

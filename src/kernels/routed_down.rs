@@ -1,6 +1,6 @@
 //! Prefill: the chosen experts' down projections, a tile of entries at a time. [`super::experts_down`] adds them up.
 
-use super::{Block, Choice, EMPTY_SLOT, LayerShape, LayerTensors, experts_up::chosen};
+use super::{Block, Choice, EMPTY_SLOT, LayerShape, LayerTensors, experts_up::chosen, group::Tiles};
 use crate::{
     config::ModelConfig,
     gpu::{Access, Dispatch, Gpu, Kernel, Workgroups},
@@ -10,7 +10,7 @@ pub struct RoutedDown(Kernel);
 
 impl RoutedDown {
     /// For a layer with routed experts.
-    pub fn new(gpu: &Gpu, shape: &LayerShape) -> RoutedDown {
+    pub fn new(gpu: &Gpu, shape: &LayerShape, of: Tiles) -> RoutedDown {
         let LayerShape {
             config,
             layer,
@@ -18,12 +18,13 @@ impl RoutedDown {
             form,
             tokens,
             ..
-        } = *shape;
+        } = of.shape(shape);
         let constants = [
             ("LAYER_WORDS", layout.words().into()),
             ("TOKENS", tokens.into()),
             ("HIDDEN", config.hidden_size.into()),
-            ("BLOCKS", Self::blocks(shape).into()),
+            ("BLOCKS", Self::blocks(&of.shape(shape)).into()),
+            ("FIRST_ENTRY", of.first_entry(config, tokens).into()),
             ("CHOSEN", chosen(config, layer).into()),
             ("EXPERT", config.expert_size.into()),
             ("SHARED", config.shared_size.into()),
@@ -49,7 +50,7 @@ impl RoutedDown {
     /// Workgroups for one tile of entries.
     pub(super) fn workgroups(shape: &LayerShape) -> u32 {
         let blocks = shape.config.hidden_size / 32;
-        shape.form.style.workgroups(blocks, blocks / Self::blocks(shape))
+        shape.form.workgroups(blocks, blocks / Self::blocks(shape))
     }
 
     fn blocks(shape: &LayerShape) -> usize {
@@ -58,7 +59,7 @@ impl RoutedDown {
             rows: 32,
             inputs: config.expert_size,
         };
-        form.blocks(config.hidden_size / 32, block, 320)
+        form.blocks(config.hidden_size / 32, block, 5120)
     }
 
     pub fn bind<'a>(
@@ -76,7 +77,7 @@ impl RoutedDown {
             .bind(gpu, &[layer.clone(), layer, order, activation, choices, routed])
     }
 
-    /// `grid`: see [`super::group::down_grid`].
+    /// `grid`: see [`Tiles::down_grid`].
     pub fn dispatch<'a>(&'a self, bind_group: &'a wgpu::BindGroup, grid: Workgroups<'a>) -> Dispatch<'a> {
         Dispatch {
             kernel: &self.0,
@@ -115,7 +116,7 @@ mod tests {
         kernels::{
             Form, Inputs, KvFormat,
             experts_up::activation_width,
-            group::{GRIDS_BYTES, Group, down_grid, order_len},
+            group::{GRIDS_BYTES, Group, order_len},
             testing::*,
         },
     };
@@ -137,8 +138,10 @@ mod tests {
         let step = step(gpu, 5, count);
         let group_bind = group.bind(gpu, &step, choices_buffer.as_entire_binding(), &order, &grids);
         run(gpu, group.dispatch(&group_bind));
-        let kernel = RoutedDown::new(gpu, shape);
-        let bind_group = kernel.bind(
+        let kernels: Vec<_> = (Tiles::of(shape.form).iter())
+            .map(|of| (of, RoutedDown::new(gpu, shape, *of)))
+            .collect();
+        let bind_group = kernels[0].1.bind(
             gpu,
             &data.upload_for(shape.form.style, gpu, config),
             &order,
@@ -146,7 +149,9 @@ mod tests {
             choices_buffer.as_entire_binding(),
             &routed,
         );
-        run(gpu, kernel.dispatch(&bind_group, down_grid(&grids)));
+        for (of, kernel) in &kernels {
+            run(gpu, kernel.dispatch(&bind_group, of.down_grid(&grids)));
+        }
         read(gpu, &routed)
     }
 

@@ -12,7 +12,7 @@ use crate::{
         embed::Embed,
         experts_down::ExpertsDown,
         experts_up::{ExpertsUp, activation_width},
-        group::{self, Group},
+        group::{self, Group, Tiles},
         lm_head::LmHead,
         logprob::{Logprob, Scored},
         o_proj::OProj,
@@ -65,7 +65,8 @@ pub struct Model {
     binds: Binds,
 }
 
-/// Every pipeline. Those that share a read of the weights among tokens exist twice: for one token and for a tile.
+/// Every pipeline. Those that share a read of the weights among tokens exist for one token and for a tile, the routed experts'
+/// for each kind of tiles.
 struct Kernels {
     embed: Embed,
     decode: Tiled,
@@ -87,7 +88,13 @@ struct LayerKernels {
     experts_up: ExpertsUp,
     experts_down: ExpertsDown,
     /// In prefill, where there are routed experts: tokens that chose the same one share a read of it.
-    grouped: Option<(Group, RoutedDown)>,
+    grouped: Option<Grouped>,
+}
+
+struct Grouped {
+    group: Group,
+    /// The routed experts' two kernels, for each kind of tiles.
+    routed: Vec<(Tiles, ExpertsUp, RoutedDown)>,
 }
 
 /// What passes from kernel to kernel, and between the host and the GPU.
@@ -216,20 +223,16 @@ impl Model {
                 .encode(pass);
             kernels.o_proj.dispatch(&binds.o_proj, count).encode(pass);
             kernels.route.dispatch(&binds.route, count).encode(pass);
-            if let (Some((group, routed_down)), Some((group_bind, routed_down_bind))) =
-                (&kernels.grouped, &binds.grouped)
-            {
+            kernels.experts_up.dispatch(&binds.experts_up, count).encode(pass);
+            if let (Some(grouped), Some((group, routed_down))) = (&kernels.grouped, &binds.grouped) {
                 let grids = &self.scratch.grids;
-                group.dispatch(group_bind).encode(pass);
-                let up = kernels
-                    .experts_up
-                    .dispatch_grouped(&binds.experts_up, group::up_grid(grids));
-                up.encode(pass);
-                routed_down
-                    .dispatch(routed_down_bind, group::down_grid(grids))
-                    .encode(pass);
-            } else {
-                kernels.experts_up.dispatch(&binds.experts_up, count).encode(pass);
+                grouped.group.dispatch(group).encode(pass);
+                for (of, up, _) in &grouped.routed {
+                    up.dispatch_grid(&binds.experts_up, of.up_grid(grids)).encode(pass);
+                }
+                for (of, _, down) in &grouped.routed {
+                    down.dispatch(routed_down, of.down_grid(grids)).encode(pass);
+                }
             }
             kernels.experts_down.dispatch(&binds.experts_down, count).encode(pass);
         }
@@ -327,7 +330,12 @@ impl Tiled {
                 route: Route::new(gpu, &shape),
                 experts_up: ExpertsUp::new(gpu, &shape),
                 experts_down: ExpertsDown::new(gpu, &shape),
-                grouped: (form.tile > 1 && layer.moe).then(|| (Group::new(gpu, &shape), RoutedDown::new(gpu, &shape))),
+                grouped: (form.tile > 1 && layer.moe).then(|| Grouped {
+                    group: Group::new(gpu, &shape),
+                    routed: (Tiles::of(form).iter())
+                        .map(|&of| (of, ExpertsUp::routed(gpu, &shape, of), RoutedDown::new(gpu, &shape, of)))
+                        .collect(),
+                }),
             }
         };
         Tiled {
@@ -355,7 +363,8 @@ impl Tiled {
 const OFFSET_BYTES: u64 = 256;
 
 fn choices_stride_bytes(config: &ModelConfig, plan: &Plan) -> u64 {
-    ((plan.chunk_tokens * config.experts_per_token * size_of::<Choice>()) as u64).next_multiple_of(OFFSET_BYTES)
+    ((Plan::rows(plan.chunk_tokens) * config.experts_per_token * size_of::<Choice>()) as u64)
+        .next_multiple_of(OFFSET_BYTES)
 }
 
 fn page_table_stride_bytes(config: &ModelConfig) -> u64 {
@@ -389,7 +398,10 @@ impl Scratch {
             attended: gpu.storage("attended", (attended_rows * config.query_size() * 4) as u64),
             softmax: gpu.storage("softmax", (attended_rows * config.query_heads * 8) as u64),
             activation: rows("activation", activation),
-            order: gpu.storage("order", 4 * group::order_len(config, plan.chunk_tokens) as u64),
+            order: gpu.storage(
+                "order",
+                4 * group::order_len(config, Plan::rows(plan.chunk_tokens)) as u64,
+            ),
             grids: gpu.grids("grids", group::GRIDS_BYTES),
             routed: rows("routed", config.experts_per_token * config.hidden_size),
             rope: gpu.upload("rope", &rope::table(config, plan.context_length)),
@@ -453,9 +465,11 @@ impl Binds {
                     experts_down: kernels
                         .experts_down
                         .bind(gpu, step, weights, routed, activation, choices.clone(), x),
-                    grouped: prefill.grouped.as_ref().map(|(group, routed_down)| {
+                    grouped: prefill.grouped.as_ref().map(|grouped| {
+                        let group = grouped.group.bind(gpu, step, choices.clone(), order, grids);
+                        let (_, _, routed_down) = &grouped.routed[0];
                         (
-                            group.bind(gpu, step, choices.clone(), order, grids),
+                            group,
                             routed_down.bind(gpu, weights, order, activation, choices, routed),
                         )
                     }),
@@ -490,10 +504,12 @@ mod tests {
     #[test]
     fn every_shape_fits_the_memory_of_a_thread() {
         let gpu = pollster::block_on(Gpu::open(Requirements::default())).unwrap();
+        let features = pollster::block_on(gpu.features()).unwrap();
         for (_, shape) in SHAPES {
             let config = Synth::new(shape).config().unwrap();
             let plan = Plan::new(&config, 1024, 128, KvFormat::F16);
-            for form in [Form::THREAD, Form::WORKGROUP] {
+            let forms = [Form::THREAD, Form::QUADS, Form::WORKGROUP].into_iter();
+            for form in forms.filter(|form| form.check(features).is_ok()) {
                 Kernels::new(&gpu, &config, &plan, Variant::of(form));
                 gpu.check().unwrap();
             }

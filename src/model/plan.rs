@@ -78,8 +78,11 @@ impl Plan {
             scratch_bytes: bytes_of(Plan::rows(chunk_tokens), 4 * row_values(config))
                 + bytes_of(logits_rows, 4 * config.vocab_size)
                 + bytes_of(context_length, 4 * config.head_dim)
-                + bytes_of(config.layers.len() * chunk_tokens, 16 * config.experts_per_token)
-                + bytes_of(group::order_len(config, chunk_tokens), 4),
+                + bytes_of(
+                    config.layers.len() * Plan::rows(chunk_tokens),
+                    16 * config.experts_per_token,
+                )
+                + bytes_of(group::order_len(config, Plan::rows(chunk_tokens)), 4),
             kv_bytes_per_token: kv_row * config.layers.len() as u64,
             requirements: Requirements {
                 buffer_bytes: largest,
