@@ -1,7 +1,7 @@
 /** Which kernels run fastest on an adapter is measured when it first loads a model, and remembered in the page's cache. */
 import type { KernelVariant } from './types.js';
 
-const CACHE = 'mobilemoe-variants-2'; // another number when kernels change enough to be measured anew
+const CACHE = 'mobilemoe-variants-3'; // another number when kernels change enough to be measured anew
 
 // By browser too: another version may compile other kernels, or other ones faster.
 const address = (adapter: string) => `https://variants.invalid/${encodeURIComponent(`${adapter} ${navigator.userAgent}`)}`;

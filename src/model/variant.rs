@@ -8,7 +8,9 @@ use web_time::Instant;
 use crate::{
     Result,
     gpu::{Features, Gpu, GpuError},
-    kernels::{Form, Inputs, LARGEST_TILE, Matrix, Step, Style, Variant, dot, inverse_rms, lm_head::LmHead},
+    kernels::{
+        Form, Inputs, LARGEST_TILE, Matrix, PREFILL_TILE, Step, Style, Variant, dot, inverse_rms, lm_head::LmHead,
+    },
 };
 
 /// What was found on the adapters seen so far, by name.
@@ -18,10 +20,10 @@ static FOUND: Mutex<Option<HashMap<String, Variant>>> = Mutex::new(None);
 const LONG_ENOUGH_MS: f64 = 15.0;
 const MOST_DISPATCHES: u32 = 256;
 
-/// No further form is tried after so much running, or after so much time with compilation, which software adapters take
-/// long for. The two plain ones always are.
+/// After the plain ones, no further form is tried after so much running, or after so much time in all, with compilation, which
+/// software adapters take long for.
 const RUNNING_MS: f64 = 300.0;
-const IN_ALL_MS: f64 = 1000.0;
+const IN_ALL_MS: f64 = 2000.0;
 
 /// Another form must take less than this share of the best one's time: a near tie goes to the simpler one, and less
 /// precision must pay. Of the plain ones, the one made for GPUs has the benefit of the doubt.
@@ -29,13 +31,17 @@ const THREAD_SHARE: f64 = 0.8;
 const ROUNDED_SHARE: f64 = 0.9;
 const OTHER_SHARE: f64 = 0.95;
 
+/// One of the plain forms is out if the other takes less than this share of its time in decoding.
+const FAR_BEHIND_SHARE: f64 = 0.1;
+
 /// Rows and columns of the matrix that is measured with: 1.2 MB, little for a slow device.
 const ROWS: usize = 4096;
 const COLUMNS: usize = 512;
 const EPS: f32 = 1e-5;
 
-/// Rows whose results are compared with what the CPU computes.
-const CHECKED_ROWS: usize = 128;
+/// Every so manieth row's results are compared with what the CPU computes.
+const CHECKED_STEP: usize = 31;
+const CHECKED_ROWS: usize = ROWS.div_ceil(CHECKED_STEP);
 
 /// The fastest forms for one token and for tiles, measured on a small LM head, once an adapter. A form that computes
 /// something else than the CPU (drivers have bugs) is not chosen.
@@ -54,6 +60,7 @@ pub async fn fastest_variant(gpu: &Gpu, features: Features) -> Result<Variant> {
         running_ms: 0.0,
     };
     let [decode, prefill] = search.plain().await?;
+    search.running_ms = 0.0;
     let variant = Variant {
         decode: search.refined(decode).await?,
         prefill: search.refined(prefill).await?,
@@ -73,12 +80,39 @@ struct Search<'a> {
 /// A form and what a dispatch of it takes.
 type Measured = (Form, f64);
 
+/// Whether a form that takes `ms` is not worth more time, beside another.
+fn is_far_behind(ms: Option<f64>, other_ms: Option<f64>) -> bool {
+    match (ms, other_ms) {
+        (Some(ms), Some(other_ms)) => ms >= LONG_ENOUGH_MS && other_ms > 0.0 && other_ms < FAR_BEHIND_SHARE * ms,
+        _ => false,
+    }
+}
+
+/// The faster of two first.
+fn order(ms: [Option<f64>; 2]) -> [usize; 2] {
+    match ms {
+        [Some(first), Some(second)] if second < first => [1, 0],
+        [None, _] => [1, 0],
+        _ => [0, 1],
+    }
+}
+
 impl Search<'_> {
     /// The better of the two plain forms, for one token and for tiles. One for both: the styles want the experts' weights in
     /// different orders.
     async fn plain(&mut self) -> Result<[Measured; 2]> {
-        let workgroup = self.both(Form::WORKGROUP).await?;
-        let thread = self.both(Form::THREAD).await?;
+        const FORMS: [Form; 2] = [Form::WORKGROUP, Form::THREAD];
+        let [workgroup, thread] = FORMS.map(Form::decoding);
+        let decode = [self.measured(workgroup).await?, self.measured(thread).await?];
+        let decode_ms = decode.map(|measured| measured.map(|(_, ms)| ms));
+        let mut both = [None; 2];
+        // A software adapter would spend another second on one that is far behind; it is needed if the other is of no use.
+        for i in order(decode_ms) {
+            if both[1 - i].is_none() || !is_far_behind(decode_ms[i], decode_ms[1 - i]) {
+                both[i] = decode[i].zip(self.measured(FORMS[i]).await?).map(<[Measured; 2]>::from);
+            }
+        }
+        let [workgroup, thread] = both;
         // So much faster on average, decoding and prefill counting alike, and in neither far slower: a measurement may fail.
         let wins = |thread: [Measured; 2], workgroup: [Measured; 2]| {
             let shares = [0, 1].map(|i| thread[i].1 / workgroup[i].1);
@@ -91,18 +125,15 @@ impl Search<'_> {
         }
     }
 
-    async fn both(&mut self, form: Form) -> Result<Option<[Measured; 2]>> {
-        let decode = self.measured(form.decoding()).await?;
-        let prefill = self.measured(form).await?;
-        Ok(decode.zip(prefill).map(<[Measured; 2]>::from))
-    }
-
     /// The best form found by changing one thing after the other: sums by subgroups, how inputs are kept, the tile.
     async fn refined(&mut self, best: Measured) -> Result<Form> {
         let mut best = best;
         for aspect in [Aspect::Subgroups, Aspect::Inputs, Aspect::Tile] {
             let from = best.0;
-            let others = Form::all().map(|form| if from.tile == 1 { form.decoding() } else { form });
+            let decoding = from.tile == 1;
+            let others = Form::all()
+                .filter(|form| !decoding || form.tile == PREFILL_TILE)
+                .map(|form| if decoding { form.decoding() } else { form });
             // Without a packed dot product, INT8 in workgroups is F32 with rounding on top.
             let worthwhile = |form: &Form| (form.style, form.inputs) != (Style::Workgroup, Inputs::Int8);
             for form in others
@@ -147,8 +178,10 @@ enum Aspect {
 impl Aspect {
     fn alone_differs(self, a: Form, b: Form) -> bool {
         let changed = match self {
+            // In the thread style, threads share rows for the sake of larger tiles.
             Aspect::Subgroups => Form {
                 subgroups: b.subgroups,
+                tile: if a.style == Style::Thread { b.tile } else { a.tile },
                 ..a
             },
             Aspect::Inputs => Form { inputs: b.inputs, ..a },
@@ -192,7 +225,7 @@ impl Head<'_> {
             columns: COLUMNS,
             inputs: Inputs::F32,
         };
-        let rows: Vec<Vec<f32>> = (0..CHECKED_ROWS).map(|row| matrix.row(row)).collect();
+        let rows: Vec<Vec<f32>> = (0..ROWS).step_by(CHECKED_STEP).map(|row| matrix.row(row)).collect();
         let expected = x.chunks_exact(COLUMNS).flat_map(|x| {
             let scale = inverse_rms(x, EPS);
             rows.iter().map(move |row| dot(row, x) * scale)
@@ -209,8 +242,8 @@ impl Head<'_> {
 
     /// How long a dispatch takes: for one token, or for as many as the largest tile has; `None` if its results are wrong. Adds
     /// the time of the runs to `running_ms`. A submit's way there and back may take longer than the kernel: so the time of a
-    /// few dispatches is taken off that of four times as many, and there are enough for that to be told apart. Of the few, the
-    /// shorter of two runs: one held up would make the form look fast, and that is remembered.
+    /// few dispatches is taken off that of four times as many, and there are enough for that to be told apart. Of both, the
+    /// shorter of two runs: one held up would make the form look fast or slow, and that is remembered.
     async fn dispatch_ms(&self, form: Form, running_ms: &mut f64) -> Result<Option<f64>> {
         let gpu = self.gpu;
         let tokens = if form.tile == 1 { 1 } else { LARGEST_TILE };
@@ -230,6 +263,8 @@ impl Head<'_> {
             (kernel, bind_group)
         });
         let (kernel, bind_group) = compiled.await?;
+        // What the form before has found is not to pass for this one's.
+        gpu.write(&self.logits, 0, &vec![0; LARGEST_TILE * ROWS * 4]);
         let mut run = async |dispatches: u32| -> Result<f64> {
             let begin = Instant::now();
             let mut commands = gpu.commands();
@@ -248,9 +283,16 @@ impl Head<'_> {
         let mut dispatches = 1;
         let mut few_ms = run(dispatches).await?;
         let ms = loop {
+            if dispatches == 1 && few_ms >= 2.0 * LONG_ENOUGH_MS {
+                few_ms = few_ms.min(run(1).await?);
+                if few_ms >= 2.0 * LONG_ENOUGH_MS {
+                    break few_ms; // the way there and back is little against it
+                }
+            }
             let many_ms = run(4 * dispatches).await?;
             if many_ms >= LONG_ENOUGH_MS || dispatches >= MOST_DISPATCHES {
                 few_ms = few_ms.min(run(dispatches).await?);
+                let many_ms = many_ms.min(run(4 * dispatches).await?);
                 break (many_ms - few_ms).max(0.0) / f64::from(3 * dispatches);
             }
             dispatches *= 4;
@@ -269,7 +311,7 @@ impl Head<'_> {
                 Inputs::F16 => 1e-2,
                 Inputs::Int8 | Inputs::Packed => 5e-2,
             };
-        let found = logits.chunks_exact(ROWS).flat_map(|token| &token[..CHECKED_ROWS]);
+        let found = (logits.chunks_exact(ROWS)).flat_map(|token| token.iter().step_by(CHECKED_STEP));
         let checked = &self.expected[..tokens * CHECKED_ROWS];
         Ok((checked.iter().zip(found)).all(|(expected, found)| (found - expected).abs() <= tolerance))
     }
@@ -325,6 +367,21 @@ mod tests {
     }
 
     #[test]
+    fn a_form_is_far_behind_only_by_much_and_where_that_costs() {
+        assert!(is_far_behind(Some(40.0), Some(0.6)));
+        assert!(!is_far_behind(Some(0.6), Some(40.0)));
+        assert!(!is_far_behind(Some(40.0), Some(5.0)));
+        assert!(!is_far_behind(Some(4.0), Some(0.1))); // measuring it takes no time
+        assert!(!is_far_behind(Some(40.0), Some(0.0))); // a failed measurement
+        assert!(!is_far_behind(Some(40.0), None));
+        assert!(!is_far_behind(None, Some(0.6)));
+        assert_eq!(order([Some(40.0), Some(0.6)]), [1, 0]);
+        assert_eq!(order([Some(0.6), Some(40.0)]), [0, 1]);
+        assert_eq!(order([None, Some(40.0)]), [1, 0]);
+        assert_eq!(order([Some(40.0), None]), [0, 1]);
+    }
+
+    #[test]
     fn one_thing_is_changed_at_a_time() {
         let packed: Form = "workgroup-packed".parse().unwrap();
         let others = |aspect: Aspect| -> Vec<String> {
@@ -334,5 +391,15 @@ mod tests {
         assert_eq!(others(Aspect::Subgroups), ["workgroup-packed-subgroups"]);
         assert_eq!(others(Aspect::Inputs), ["workgroup", "workgroup-int8", "workgroup-f16"]);
         assert_eq!(others(Aspect::Tile), ["workgroup-packed-tile8"]);
+        let forms = |aspect: Aspect| -> Vec<String> {
+            let others = Form::all().filter(|form| aspect.alone_differs(Form::THREAD, *form));
+            others.map(|form| form.to_string()).collect()
+        };
+        assert_eq!(forms(Aspect::Subgroups), ["thread-subgroups-tile8"]);
+        assert!(
+            [Aspect::Inputs, Aspect::Tile]
+                .into_iter()
+                .all(|aspect| forms(aspect).is_empty())
+        );
     }
 }

@@ -5,7 +5,7 @@ import { strict as assert } from 'node:assert';
 import { loadAs, openBlank } from './engine.mjs';
 import { browserTest } from './harness.mjs';
 
-const CACHE = 'mobilemoe-variants-2';
+const CACHE = 'mobilemoe-variants-3';
 const TIMEOUT_MS = 300_000;
 
 browserTest('the faster kernels are found, and remembered by adapter', { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
@@ -18,6 +18,7 @@ browserTest('the faster kernels are found, and remembered by adapter', { timeout
   assert.deepEqual(Object.keys(measured.variant).sort(), ['decode', 'prefill']);
   const names = await formNames(page);
   for (const form of Object.values(measured.variant)) assert.ok(names.includes(form), form);
+  assert.equal(measured.variant.decode, 'thread'); // by far, on a software adapter
   const agent = await page.evaluate(() => navigator.userAgent);
   const address = `https://variants.invalid/${encodeURIComponent(`${measured.adapter} ${agent}`)}`;
   assert.deepEqual(await remembered(), { [address]: measured.variant });
@@ -47,7 +48,7 @@ browserTest('a form is refused where it is unknown or the device lacks something
     (form) => window.failure(window.MobileMoE.load('synthetic-tiny', { variant: { decode: form, prefill: 'workgroup' } })),
     form,
   );
-  assert.match((await refused('quantum')).message, /"quantum", only thread, workgroup/);
+  assert.match((await refused('quantum')).message, /"quantum", only thread, thread-subgroups-tile8, workgroup/);
   // SwiftShader has no halves.
   const { code, message } = await refused('workgroup-f16');
   assert.equal(code, 'MissingFeature');
@@ -74,6 +75,7 @@ browserTest('other forms compute the same', { timeoutMs: 10 * TIMEOUT_MS }, asyn
   };
   // These weights are random: where experts are all but tied, INT8 tips the choice.
   const INT8 = 1;
+  await check('thread-subgroups-tile8', 1e-4);
   if (process.env.MOBILEMOE_PARITY !== 'full') return void (await check('workgroup-packed-subgroups-tile8', INT8));
   for (const rest of ['', '-subgroups', '-tile8', '-subgroups-tile8']) {
     await check(`workgroup${rest}`, 1e-4);
