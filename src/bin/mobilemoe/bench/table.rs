@@ -14,13 +14,11 @@ pub fn of(measured: &Measured) -> String {
         let _ = writeln!(out, "  {label:<12} {text}");
     };
     line("adapter", format!("{} ({})", report.adapter, report.backend));
-    line(
-        "variant",
-        format!(
-            "{}; cache {:?}, chunks of {}",
-            report.variant, report.kv, report.chunk_tokens
-        ),
-    );
+    // Names of forms may be long.
+    for (i, form) in report.variant.split(", ").enumerate() {
+        line(if i == 0 { "variant" } else { "" }, form.into());
+    }
+    line("cache", format!("{:?}, chunks of {}", report.kv, report.chunk_tokens));
     line(
         "memory",
         format!(
