@@ -1,6 +1,8 @@
 /** `chat.completions` and `completions`, as the OpenAI client has them. */
+import { reading } from './check.js';
+import { CompletionStream } from './completion-stream.js';
 import type { Connection } from './connection.js';
-import { MobileMoEError } from './errors.js';
+import { abortReason, isPlainAbort, MobileMoEError } from './errors.js';
 import {
   type ChatCompletion,
   type ChatCompletionChunk,
@@ -20,46 +22,24 @@ import {
   type TextLogprobs,
   type TopLogprob,
 } from './openai.js';
-import { type Asked, askedOfChat, askedOfText } from './openai-request.js';
+import { type Asked, askedOfChat, askedOfText, requestOptions } from './openai-request.js';
 import type { WireEvent } from './protocol.js';
-import { EventStream, readable, textOf } from './stream.js';
+import { EventStream, textOf } from './stream.js';
 import type { GeneratedToken, Generation } from './types.js';
 
-/** A streamed answer: iterate it for its chunks, once. Leaving the loop early aborts it. */
-export class CompletionStream<Chunk> implements AsyncIterable<Chunk> {
-  /** Aborting it ends the answer within one token; the loop then ends without a finishing chunk. */
-  readonly controller: AbortController;
-  readonly #chunks: AsyncGenerator<Chunk, void, undefined>;
-
-  /** @internal */
-  constructor(chunks: AsyncGenerator<Chunk, void, undefined>, controller: AbortController) {
-    this.#chunks = chunks;
-    this.controller = controller;
-  }
-
-  [Symbol.asyncIterator](): AsyncGenerator<Chunk, void, undefined> {
-    return this.#chunks;
-  }
-
-  /** A line of JSON for each chunk, in UTF-8, as the OpenAI client's streams have it. */
-  toReadableStream(): ReadableStream<Uint8Array> {
-    return readable(lines(this), () => this.controller.abort());
-  }
-}
-
-async function* lines(chunks: AsyncIterable<unknown>): AsyncGenerator<Uint8Array, void, undefined> {
-  const encoder = new TextEncoder();
-  for await (const chunk of chunks) yield encoder.encode(`${JSON.stringify(chunk)}\n`);
+/** What answers, and what it calls itself: another one once the engine loaded another model. */
+export interface Served {
+  connection: Connection;
+  model: string;
+  fingerprint: string;
 }
 
 export class ChatCompletions {
-  readonly #connection: Connection;
-  readonly #model: string;
+  readonly #served: () => Served;
 
   /** @internal */
-  constructor(connection: Connection, model: string) {
-    this.#connection = connection;
-    this.#model = model;
+  constructor(served: () => Served) {
+    this.#served = served;
   }
 
   /**
@@ -70,11 +50,11 @@ export class ChatCompletions {
   create(params: ChatCompletionCreateParamsStreaming, options?: RequestOptions): Promise<CompletionStream<ChatCompletionChunk>>;
   create(params: ChatCompletionCreateParamsNonStreaming, options?: RequestOptions): Promise<ChatCompletion>;
   create(params: ChatCompletionCreateParams, options?: RequestOptions): Promise<CompletionStream<ChatCompletionChunk> | ChatCompletion>;
-  async create(params: ChatCompletionCreateParams, options: RequestOptions = {}) {
-    const asked = askedOfChat(params);
-    const id = `chatcmpl-${crypto.randomUUID()}`;
-    const head = { id, created: Math.floor(Date.now() / 1000), model: asked.model ?? this.#model };
-    const answer = new Answer(this.#connection, asked, options);
+  async create(params: ChatCompletionCreateParams, options?: RequestOptions) {
+    const asked = reading(() => askedOfChat(params));
+    const served = this.#served();
+    const head = headOf('chatcmpl', asked, served);
+    const answer = new Answer(served.connection, asked, reading(() => requestOptions(options)));
     if (asked.stream) return answer.stream((chunk) => chatChunk(head, asked, chunk));
     const { choices, usage } = await answer.whole();
     return {
@@ -94,13 +74,11 @@ export class ChatCompletions {
 }
 
 export class Completions {
-  readonly #connection: Connection;
-  readonly #model: string;
+  readonly #served: () => Served;
 
   /** @internal */
-  constructor(connection: Connection, model: string) {
-    this.#connection = connection;
-    this.#model = model;
+  constructor(served: () => Served) {
+    this.#served = served;
   }
 
   /**
@@ -110,11 +88,11 @@ export class Completions {
   create(params: CompletionCreateParamsStreaming, options?: RequestOptions): Promise<CompletionStream<CompletionChunk>>;
   create(params: CompletionCreateParamsNonStreaming, options?: RequestOptions): Promise<Completion>;
   create(params: CompletionCreateParams, options?: RequestOptions): Promise<CompletionStream<CompletionChunk> | Completion>;
-  async create(params: CompletionCreateParams, options: RequestOptions = {}) {
-    const asked = askedOfText(params);
-    const id = `cmpl-${crypto.randomUUID()}`;
-    const head = { id, created: Math.floor(Date.now() / 1000), model: asked.model ?? this.#model };
-    const answer = new Answer(this.#connection, asked, options);
+  async create(params: CompletionCreateParams, options?: RequestOptions) {
+    const asked = reading(() => askedOfText(params));
+    const served = this.#served();
+    const head = headOf('cmpl', asked, served);
+    const answer = new Answer(served.connection, asked, reading(() => requestOptions(options)));
     if (asked.stream) {
       const offsets: Offsets[] = []; // of each choice
       return answer.stream((chunk) => textChunk(head, asked, chunk, offsets));
@@ -140,6 +118,16 @@ interface Head {
   id: string;
   created: number;
   model: string;
+  system_fingerprint: string;
+}
+
+function headOf(kind: string, { model }: Asked, served: Served): Head {
+  return {
+    id: `${kind}-${crypto.randomUUID()}`,
+    created: Math.floor(Date.now() / 1000),
+    model: model ?? served.model,
+    system_fingerprint: served.fingerprint,
+  };
 }
 
 /** What a chunk tells: a choice's begin, some of its text (with the token it came with), its end; or the usage. */
@@ -160,24 +148,27 @@ interface Whole {
 /** The answer to a request: all choices of all its prompts. */
 class Answer {
   readonly #asked: Asked;
+  readonly #signal: AbortSignal | undefined;
   readonly #controller = new AbortController();
   readonly #events: EventStream<WireEvent, Generation[]>;
 
-  constructor(connection: Connection, asked: Asked, { signal, session }: RequestOptions) {
+  constructor(connection: Connection, asked: Asked, { signal, session }: ReturnType<typeof requestOptions>) {
+    if (signal?.aborted) throw abortReason(signal);
     this.#asked = asked;
-    const request = { ...asked.request, session: session?.number };
+    this.#signal = signal;
+    const request = { ...asked.request, session };
     const { choices } = request;
     const abort = signal ? AbortSignal.any([signal, this.#controller.signal]) : this.#controller.signal;
     this.#events = new EventStream(async (onEvent, signal) => {
       const calls = asked.prompts.map((prompt, i) => connection.call('generate', [{ ...request, prompt }], {
-        onEvent: (event) => onEvent({ ...event, choice: i * choices + event.choice }),
+        onEvent: (event, taken) => onEvent({ ...event, choice: i * choices + event.choice }, taken),
         signal,
       }));
       try {
         return (await Promise.all(calls)).flat();
       } catch (error) {
         this.#controller.abort(); // or the other prompts' answers would run to their end, heard by nobody
-        throw error;
+        throw blamed(error, asked);
       }
     }, abort);
   }
@@ -191,15 +182,16 @@ class Answer {
     const generations = await this.#events.result;
     const choices = generations.map((generation, index) => {
       const { finishReason, text } = generation;
-      if (finishReason === 'abort') throw new MobileMoEError('Aborted', 'The call was aborted.');
+      if (finishReason === 'abort') throw this.#aborted();
       return { index, text, tokens: tokens[index]!, generation, finish_reason: finish(finishReason) };
     });
     return { choices, usage: this.#usage(generations) };
   }
 
-  /** Resolves when the answer has begun: what is wrong with the request rejects before. */
+  /** Resolves when the answer has begun: what is wrong with the request rejects before, and so does an abort. */
   async stream<Chunk>(chunkOf: (part: Part) => Chunk | undefined): Promise<CompletionStream<Chunk>> {
     await this.#events.begun;
+    if (this.#signal?.aborted) throw this.#aborted();
     return new CompletionStream(this.#chunks(chunkOf), this.#controller);
   }
 
@@ -219,10 +211,18 @@ class Answer {
     }
     const generations = await this.#events.result;
     for (const [index, generation] of generations.entries()) {
-      if (generation.finishReason === 'abort') return;
+      if (generation.finishReason === 'abort') {
+        // As with the OpenAI client, an abort ends the loop; one with a reason of the caller's own (a timeout) is no ordinary end.
+        if (this.#signal?.aborted && !isPlainAbort(this.#signal.reason)) throw this.#signal.reason;
+        return;
+      }
       yield { index, generation, finish_reason: finish(generation.finishReason) };
     }
     if (this.#asked.includeUsage) yield { usage: this.#usage(generations) };
+  }
+
+  #aborted(): unknown {
+    return this.#signal?.aborted ? abortReason(this.#signal) : new MobileMoEError('Aborted', 'The call was aborted.');
   }
 
   #usage(generations: Generation[]): CompletionUsage {
@@ -237,6 +237,22 @@ class Answer {
       prompt_tokens_details: { cached_tokens: sum(firsts.map(({ cachedTokens }) => cachedTokens)) },
     };
   }
+}
+
+/** What the engine refuses, with the parameter it is about. */
+function blamed(error: unknown, { prompts }: Asked): unknown {
+  if (!(error instanceof MobileMoEError) || error.param !== null) return error;
+  const { code, message } = error;
+  const prompt = prompts.some((prompt) => 'messages' in prompt) ? 'messages' : 'prompt';
+  const params: Record<string, string | undefined> = {
+    Option: /^option (\w+)/.exec(message)?.[1],
+    BadConstraint: 'response_format',
+    EmptyStopString: 'stop',
+    PromptTooLong: prompt,
+    EmptyPrompt: prompt,
+    TokenOutOfRange: prompt,
+  };
+  return Object.hasOwn(params, code) ? new MobileMoEError(code, message, { cause: error, param: params[code] }) : error;
 }
 
 function chatChunk(head: Head, asked: Asked, part: Part): ChatCompletionChunk | undefined {

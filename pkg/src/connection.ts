@@ -1,15 +1,19 @@
-import { MobileMoEError } from './errors.js';
+import { abortReason, MobileMoEError } from './errors.js';
+import { TOLD_AT_ONCE } from './flow.js';
 import type { Call, Calls, Method, Reply, Request } from './protocol.js';
 import { plain } from './request.js';
 
 interface Pending {
-  onEvent: ((event: never) => void) | undefined;
+  onEvent: ((event: never, taken: () => void) => void) | undefined;
   resolve: (result: never) => void;
-  reject: (error: MobileMoEError) => void;
+  reject: (error: unknown) => void;
+  /** Events that were taken and not yet told of. */
+  taken: number;
 }
 
 export interface CallOptions<M extends Method> {
-  onEvent?: ((event: Calls[M]['event']) => void) | undefined;
+  /** `taken` is to be called once the event was read: a generation does not run far ahead of that. */
+  onEvent?: ((event: Calls[M]['event'], taken: () => void) => void) | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -20,7 +24,8 @@ export class Connection {
   readonly #worker: Worker;
   readonly #pending = new Map<number, Pending>();
   #reportLost!: (error: MobileMoEError) => void;
-  #closed: MobileMoEError | undefined;
+  /** What later calls reject with. */
+  #closed: { error: unknown } | undefined;
   #lastId = 0;
 
   constructor() {
@@ -39,13 +44,14 @@ export class Connection {
     const id = ++this.#lastId;
     const { signal } = options;
     return new Promise<Calls[M]['result']>((resolve, reject) => {
-      if (this.#closed) return reject(this.#closed);
+      if (this.#closed) return reject(this.#closed.error);
       const abort = () => this.#send({ abort: id });
       const settled = () => signal?.removeEventListener('abort', abort);
       this.#pending.set(id, {
         onEvent: options.onEvent as Pending['onEvent'],
         resolve: (result) => (settled(), resolve(result)),
-        reject: (error) => (settled(), reject(error)),
+        reject: (error) => (settled(), reject(isAborted(error) && signal?.aborted ? abortReason(signal) : error)),
+        taken: 0,
       });
       try {
         this.#send({ id, method, args: plain(args), aborted: signal?.aborted ?? false } as Call);
@@ -57,10 +63,15 @@ export class Connection {
     });
   }
 
+  /** Aborts every call that can be aborted. */
+  interrupt(): void {
+    for (const id of this.#pending.keys()) this.#send({ abort: id });
+  }
+
   /** Ends the worker; what is pending rejects with `error`. */
-  close(error: MobileMoEError): void {
+  close(error: unknown): void {
     if (this.#closed) return;
-    this.#closed = error;
+    this.#closed = { error };
     this.#worker.terminate();
     for (const { reject } of this.#pending.values()) reject(error);
     this.#pending.clear();
@@ -81,9 +92,20 @@ export class Connection {
     if ('fatal' in reply) return this.#fail(reply.fatal.code, reply.fatal.message);
     const call = this.#pending.get(reply.id);
     if (!call) return;
-    if ('event' in reply) return call.onEvent?.(reply.event as never);
+    if ('event' in reply) return call.onEvent?.(reply.event as never, () => this.#taken(reply.id));
     this.#pending.delete(reply.id);
     if ('error' in reply) call.reject(new MobileMoEError(reply.error.code, reply.error.message));
     else call.resolve(reply.result as never);
   }
+
+  #taken(id: number): void {
+    const call = this.#pending.get(id);
+    if (!call || ++call.taken < TOLD_AT_ONCE) return;
+    this.#send({ taken: id, events: call.taken });
+    call.taken = 0;
+  }
+}
+
+function isAborted(error: unknown): boolean {
+  return error instanceof MobileMoEError && error.code === 'Aborted';
 }

@@ -3,6 +3,7 @@ import type { WebEngine } from '../wasm/mobilemoe_web.js';
 import { Constrainer, type Vocabulary } from './constrain.js';
 import { MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
+import { Flow } from './flow.js';
 import type { WireEvent, WireGenerate, WirePrompt } from './protocol.js';
 import { heard, Turns } from './turns.js';
 import type { GeneratedToken, Generation, PromptProgress, Score } from './types.js';
@@ -26,6 +27,8 @@ interface Choice {
   askedMs: number;
   emit: (event: WireEvent) => void;
   signal: AbortSignal;
+  /** How far the events may run ahead of their reader. */
+  flow: Flow;
 }
 
 /**
@@ -99,10 +102,10 @@ export class Scheduler {
   }
 
   /** Answers a prompt as often as asked for. */
-  async generate(request: WireGenerate, emit: (event: WireEvent) => void, signal: AbortSignal): Promise<Generation[]> {
+  async generate(request: WireGenerate, emit: (event: WireEvent) => void, signal: AbortSignal, flow = new Flow()): Promise<Generation[]> {
     const askedMs = performance.now();
     const ids = await this.#ids(request.prompt);
-    const choice = (index: number): Choice => ({ ids, request, index, askedMs, emit, signal });
+    const choice = (index: number): Choice => ({ ids, request, index, askedMs, emit, signal, flow });
     const choices = Array.from({ length: request.choices }, (_, i) => choice(i));
     const { session } = request;
     if (session === undefined) return this.#choose(choices);
@@ -167,6 +170,7 @@ export class Scheduler {
     let ended: Ended;
     try {
       while (!isWhole()) {
+        if (choice.flow.isFull) await this.#pause(session, choice);
         const step = await this.#step(generation, constraint?.mask, signal);
         if (step === null) break;
         if ('done' in step) {
@@ -188,6 +192,15 @@ export class Scheduler {
     if (facts.finishReason === 'abort' && isWhole()) facts.finishReason = 'stop';
     if (rest) emit({ choice: index, rest });
     return { ...facts, text: text + rest, seed, queuedMs, firstTokenMs, memory: { ...this.#held, kvBytes, heapBytes } };
+  }
+
+  /** Nobody reads: others go on meanwhile. It goes on, read or not, when another call waits for its session. */
+  #pause(session: number, { flow, signal }: Choice): Promise<void> {
+    const aborted = new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+    return this.#running.pause(Promise.race([flow.room(), aborted, this.#ofSession.get(session)?.wanted()]), signal);
   }
 
   /** One step, none once it is aborted. The ids of steps that ran ahead may be there: the page is heard all the same. */

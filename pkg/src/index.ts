@@ -1,10 +1,11 @@
 export type * from './benchmark.js';
-export { ChatCompletions, Completions, CompletionStream } from './completions.js';
+export { CompletionStream } from './completion-stream.js';
+export { ChatCompletions, Completions } from './completions.js';
 export { MobileMoEError } from './errors.js';
 export type { Facts } from './facts.js';
 export { MobileMoE } from './mobilemoe.js';
 export type * from './openai.js';
-export type { ResponseFormat } from './response-format.js';
+export type { JsonSchema, ResponseFormat } from './response-format.js';
 export { Session } from './session.js';
 export type { FileUrls, Source, SourceOptions } from './source.js';
 export { GenerationStream } from './stream.js';

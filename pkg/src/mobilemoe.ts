@@ -1,16 +1,19 @@
 import type { BenchmarkOptions, BenchmarkReport } from './benchmark.js';
-import { ChatCompletions, Completions } from './completions.js';
+import {
+  bad, checkOptions, isArrayOf, isFlag, isFunction, isInteger, isNumber, isObject, isOneOf, isSignal, isText, reading, spelled, type Check,
+} from './check.js';
+import { ChatCompletions, Completions, type Served } from './completions.js';
 import { Connection } from './connection.js';
-import { MobileMoEError } from './errors.js';
+import { abortReason, MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
+import { chatMessages } from './messages.js';
 import { ProgressMeter } from './progress.js';
 import type { WireLoadOptions } from './protocol.js';
-import { given, tokenIds, wireOptions, wirePrompt, wireSeed } from './request.js';
-import { wireFormat } from './response-format.js';
+import { given, tokenIds } from './request.js';
 import { Session, startGenerate } from './session.js';
 import { wireSource, type Source } from './source.js';
-import { GenerationStream } from './stream.js';
-import type { Capability, ChatMessage, GenerateOptions, LoadOptions, LogitsTrace, Prompt, Score } from './types.js';
+import type { GenerationStream } from './stream.js';
+import type { KernelVariant, Capability, ChatMessage, GenerateOptions, LoadOptions, LogitsTrace, Prompt, Score } from './types.js';
 
 /**
  * A MobileMoE checkpoint on the GPU, ready to answer. Everything heavy runs in a worker of its own. Calls run side by
@@ -26,25 +29,37 @@ import type { Capability, ChatMessage, GenerateOptions, LoadOptions, LogitsTrace
  * ```
  */
 export class MobileMoE {
-  /** What was loaded and where it runs: model sizes, adapter, bytes on the GPU, context length. */
-  readonly facts: Facts;
-  /**
-   * Resolves, with the reason, if the engine dies by itself: a lost GPU device (code "DeviceLost"), a crashed worker
-   * ("WorkerCrashed"). Every pending call has then been rejected with the same error; load again to go on.
-   */
-  readonly lost: Promise<MobileMoEError>;
-  /** `chat.completions.create`, as the OpenAI client has it. */
+  /** `chat.completions.create`, `stream` and `parse`, as the OpenAI client has them. */
   readonly chat: { readonly completions: ChatCompletions };
   /** `completions.create`, as the OpenAI client has it. */
   readonly completions: Completions;
-  readonly #connection: Connection;
+  #loaded: Loaded;
+  #disposed = false;
+  /** Counts what was loaded and unloaded: a load that is overtaken is dropped. */
+  #changes = 0;
 
-  private constructor(connection: Connection, facts: Facts, model: string) {
-    this.#connection = connection;
-    this.facts = facts;
-    this.lost = connection.lost;
-    this.chat = { completions: new ChatCompletions(connection, model) };
-    this.completions = new Completions(connection, model);
+  private constructor(loaded: Loaded) {
+    this.#loaded = loaded;
+    this.chat = { completions: new ChatCompletions(() => this.#loaded) };
+    this.completions = new Completions(() => this.#loaded);
+  }
+
+  /** What was loaded and where it runs: model sizes, adapter, bytes on the GPU, context length. */
+  get facts(): Facts {
+    return this.#loaded.facts;
+  }
+
+  /**
+   * Resolves, with the reason, if the engine dies by itself: a lost GPU device (code "DeviceLost"), a crashed worker
+   * ("WorkerCrashed"). Every pending call has then been rejected with the same error; load again to go on. Each `reload` makes
+   * a new one.
+   */
+  get lost(): Promise<MobileMoEError> {
+    return this.#loaded.connection.lost;
+  }
+
+  get #connection(): Connection {
+    return this.#loaded.connection;
   }
 
   /**
@@ -55,26 +70,38 @@ export class MobileMoE {
    * "MissingFile", "MissingTensor" and others (the checkpoint), "Aborted".
    */
   static async load(source: Source = 'pocket', options: LoadOptions = {}): Promise<MobileMoE> {
-    const { onProgress, signal } = options;
-    const aborted = () => new MobileMoEError('Aborted', 'Loading was aborted.');
-    if (signal?.aborted) throw aborted();
-    const from = wireSource(source, options);
-    const meter = new ProgressMeter(onProgress);
-    const connection = new Connection();
-    // The worker is the load's own: ending it ends every request and frees what is on the GPU, at any moment.
-    const abort = () => connection.close(aborted());
-    signal?.addEventListener('abort', abort);
-    try {
-      const onEvent = meter.update.bind(meter);
-      const facts = await connection.call('load', [from, wireLoad(options)], { onEvent });
-      return new MobileMoE(connection, facts, nameOf(source));
-    } catch (thrown) {
-      const error = MobileMoEError.from(thrown);
-      connection.close(error);
-      throw error;
-    } finally {
-      signal?.removeEventListener('abort', abort);
+    return new MobileMoE(await open(source, options));
+  }
+
+  /**
+   * Loads another model in place of this one, which is unloaded first: there may not be room for both. Sessions are gone
+   * with it. If it fails, nothing is loaded; call it again.
+   */
+  async reload(source: Source = 'pocket', options: LoadOptions = {}): Promise<void> {
+    if (this.#disposed) throw disposed();
+    this.unload();
+    const changes = this.#changes;
+    const loaded = await open(source, options);
+    if (changes !== this.#changes) {
+      const overtaken = new MobileMoEError('Aborted', 'Loading was overtaken: the engine was unloaded, or loads something else.');
+      loaded.connection.close(overtaken);
+      throw overtaken;
     }
+    this.#loaded = loaded;
+  }
+
+  /** Frees worker and GPU memory. What is pending, and every call until `reload`, rejects with code "NotLoaded". */
+  unload(): void {
+    this.#changes += 1;
+    this.#connection.close(new MobileMoEError('NotLoaded', 'The model was unloaded; reload() loads one.'));
+  }
+
+  /**
+   * Stops everything that runs or waits, as if each call's own signal had aborted: generations, scores, a benchmark. The
+   * engine goes on.
+   */
+  interrupt(): void {
+    this.#connection.interrupt();
   }
 
   /**
@@ -84,15 +111,13 @@ export class MobileMoE {
    * @throws MobileMoEError - what is wrong with the source, as `load` says it.
    */
   static async canRun(source: Source = 'pocket', options: Omit<LoadOptions, 'onProgress'> = {}): Promise<Capability> {
-    const { signal } = options;
-    const aborted = () => new MobileMoEError('Aborted', 'The call was aborted.');
-    if (signal?.aborted) throw aborted();
-    const from = wireSource(source, options);
+    const { from, wire, signal } = reading(() => wireLoad(source, options));
+    if (signal?.aborted) throw abortReason(signal);
     const connection = new Connection();
-    const abort = () => connection.close(aborted());
+    const abort = () => connection.close(abortReason(signal!));
     signal?.addEventListener('abort', abort);
     try {
-      return await connection.call('canRun', [from, wireLoad(options)]);
+      return await connection.call('canRun', [from, wire]);
     } finally {
       signal?.removeEventListener('abort', abort);
       connection.close(new MobileMoEError('Disposed', 'The call is over.'));
@@ -104,15 +129,7 @@ export class MobileMoE {
    * calls share: what the prompt shares with the call before is not computed again.
    */
   generate(prompt: Prompt, options: GenerateOptions = {}): GenerationStream {
-    const request = () => ({
-      prompt: wirePrompt(prompt),
-      session: undefined,
-      choices: 1,
-      seed: wireSeed(options.seed),
-      options: wireOptions(options),
-      format: wireFormat(options.responseFormat),
-    });
-    return new GenerationStream(startGenerate(this.#connection, request, options));
+    return startGenerate(this.#connection, undefined, prompt, options);
   }
 
   /** A conversation with a KV cache of its own, which nobody else's calls overwrite. */
@@ -124,13 +141,16 @@ export class MobileMoE {
    * Text to ids. `addSpecialTokens` (default false) puts begin-of-text first, as the tokenizer's own rules say.
    * `parseSpecialTokens` (default false) turns a spelled `<|eot|>` into its id; leave it off for text from outside.
    */
-  tokenize(text: string, options: { addSpecialTokens?: boolean; parseSpecialTokens?: boolean } = {}): Promise<Uint32Array> {
-    return this.#connection.call('tokenize', [text, options.addSpecialTokens ?? false, options.parseSpecialTokens ?? false]);
+  async tokenize(text: string, options: { addSpecialTokens?: boolean; parseSpecialTokens?: boolean } = {}): Promise<Uint32Array> {
+    isText(text, 'text');
+    const { addSpecialTokens = false, parseSpecialTokens = false } = flags(options, ['addSpecialTokens', 'parseSpecialTokens']);
+    return this.#connection.call('tokenize', [text, addSpecialTokens, parseSpecialTokens]);
   }
 
   /** Ids to text. `skipSpecialTokens` (default false) leaves out `<|eot|>` and the like. */
   async detokenize(ids: ArrayLike<number>, options: { skipSpecialTokens?: boolean } = {}): Promise<string> {
-    return this.#connection.call('detokenize', [tokenIds(ids), options.skipSpecialTokens ?? false]);
+    const { skipSpecialTokens = false } = flags(options, ['skipSpecialTokens']);
+    return this.#connection.call('detokenize', [reading(() => tokenIds(ids)), skipSpecialTokens]);
   }
 
   /** How many tokens a prompt is, as `generate` takes it. */
@@ -140,18 +160,21 @@ export class MobileMoE {
   }
 
   /** A conversation as the checkpoint's template renders it. `addGenerationPrompt` (default true) opens the answer. */
-  applyChatTemplate(messages: readonly ChatMessage[], options: { addGenerationPrompt?: boolean } = {}): Promise<string> {
-    return this.#connection.call('applyChatTemplate', [messages, options.addGenerationPrompt ?? true]);
+  async applyChatTemplate(messages: readonly ChatMessage[], options: { addGenerationPrompt?: boolean } = {}): Promise<string> {
+    const { addGenerationPrompt = true } = flags(options, ['addGenerationPrompt']);
+    return this.#connection.call('applyChatTemplate', [reading(() => chatMessages(messages, 'messages')), addGenerationPrompt]);
   }
 
   /** The ids that a conversation becomes: as `applyChatTemplate`, but a special token spelled in a message stays text. */
-  tokenizeChat(messages: readonly ChatMessage[], options: { addGenerationPrompt?: boolean } = {}): Promise<Uint32Array> {
-    return this.#connection.call('tokenizeChat', [messages, options.addGenerationPrompt ?? true]);
+  async tokenizeChat(messages: readonly ChatMessage[], options: { addGenerationPrompt?: boolean } = {}): Promise<Uint32Array> {
+    const { addGenerationPrompt = true } = flags(options, ['addGenerationPrompt']);
+    return this.#connection.call('tokenizeChat', [reading(() => chatMessages(messages, 'messages')), addGenerationPrompt]);
   }
 
   /** Logits after the last id, or after every id with `allPositions`, and the experts each token was routed to. */
   async logits(ids: ArrayLike<number>, options: { allPositions?: boolean } = {}): Promise<LogitsTrace> {
-    return this.#connection.call('logits', [tokenIds(ids), options.allPositions ?? false]);
+    const { allPositions = false } = flags(options, ['allPositions']);
+    return this.#connection.call('logits', [reading(() => tokenIds(ids)), allPositions]);
   }
 
   /**
@@ -163,28 +186,121 @@ export class MobileMoE {
     continuation: string | ArrayLike<number>,
     options: { signal?: AbortSignal } = {},
   ): Promise<Score> {
-    const wire = (part: string | ArrayLike<number>) => (typeof part === 'string' ? part : tokenIds(part));
-    return this.#connection.call('score', [wire(context), wire(continuation)], options);
+    const wire = (part: string | ArrayLike<number>, name: string) => (typeof part === 'string' ? part : tokenIds(part, name));
+    const args = reading(() => [wire(context, 'context'), wire(continuation, 'continuation')] as [string | Uint32Array, string | Uint32Array]);
+    const { signal } = checkOptions(options, { signal: isSignal });
+    return this.#connection.call('score', args, { signal });
   }
 
   /**
    * Measures how fast the loaded model runs on this device: prefill by prompt length, decode by context, time by kernel.
    * Takes minutes with the default options on a slow device; other calls wait. What a chat left in the cache is dropped.
    */
-  benchmark(options: BenchmarkOptions = {}): Promise<BenchmarkReport> {
-    const { onProgress, signal, ...wire } = options;
-    return this.#connection.call('benchmark', [wire], { onEvent: onProgress, signal });
+  async benchmark(options: BenchmarkOptions = {}): Promise<BenchmarkReport> {
+    const { onProgress, signal, ...wire } = reading(() => checkOptions(options, BENCHMARK));
+    return this.#connection.call('benchmark', [wire], { onEvent: onProgress && ((progress) => onProgress(progress)), signal });
   }
 
   /** Ends the worker and frees the GPU memory. What is pending rejects with code "Disposed". */
   dispose(): void {
-    this.#connection.close(new MobileMoEError('Disposed', 'This engine was disposed of.'));
+    this.#disposed = true;
+    this.#changes += 1;
+    this.#connection.close(disposed());
   }
 }
 
-function wireLoad({ contextLength, kv, chunkTokens, device, variant }: LoadOptions): WireLoadOptions {
-  const lowPower = device?.powerPreference === 'low-power';
-  return { ...given({ contextLength, kv, chunkTokens, variant }), lowPower };
+interface Loaded extends Served {
+  facts: Facts;
+}
+
+async function open(source: Source, options: LoadOptions): Promise<Loaded> {
+  const { from, wire, signal, onProgress } = reading(() => wireLoad(source, options));
+  if (signal?.aborted) throw abortReason(signal);
+  const meter = new ProgressMeter(onProgress);
+  const connection = new Connection();
+  // The worker is the load's own: ending it ends every request and frees what is on the GPU, at any moment.
+  const abort = () => connection.close(abortReason(signal!));
+  signal?.addEventListener('abort', abort);
+  try {
+    const facts = await connection.call('load', [from, wire], { onEvent: (progress) => meter.update(progress) });
+    const model = nameOf(source);
+    return { connection, facts, model, fingerprint: fingerprintOf(model, facts) };
+  } catch (thrown) {
+    connection.close(thrown);
+    throw thrown;
+  } finally {
+    signal?.removeEventListener('abort', abort);
+  }
+}
+
+const LOAD: Readonly<Record<keyof LoadOptions, Check>> = {
+  onProgress: isFunction,
+  signal: isSignal,
+  contextLength: isInteger(1, 0xffff_ffff, 'a count of tokens'),
+  kv: isOneOf('i8', 'f16', 'f32'),
+  chunkTokens: isInteger(1, 0xffff_ffff, 'a count of tokens'),
+  device: (value, name) => checkOptions(value as object, { powerPreference: isOneOf('high-performance', 'low-power') }, undefined, `${name}.`),
+  variant: (value, name) => {
+    isObject(value, name);
+    const { decode, prefill } = checkOptions(value as Partial<KernelVariant>, { decode: isText, prefill: isText }, undefined, `${name}.`);
+    if (decode === undefined || prefill === undefined) throw bad(name, `${name} needs both decode and prefill`);
+  },
+  revision: isText,
+  endpoint: isUrl,
+  token: isText,
+};
+
+function isSource(source: unknown): void {
+  if (typeof source === 'string' || source instanceof URL) return;
+  if (typeof source === 'object' && source !== null) {
+    const { files, kind } = source as { files?: unknown; kind?: unknown };
+    if (kind === 'directory' || Symbol.iterator in source || (typeof files === 'object' && files !== null)) return;
+  }
+  throw bad('source', `source is ${spelled(source)}; expected an id, a URL, { files }, picked files or a directory handle`);
+}
+
+function isUrl(value: unknown, name: string): void {
+  if (!(value instanceof URL)) isText(value, name);
+}
+
+const isCounts = isArrayOf(isInteger(1, 0xffff_ffff, 'a count of tokens'), 'counts of tokens');
+
+const BENCHMARK: Readonly<Record<keyof BenchmarkOptions, Check>> = {
+  prompts: isCounts,
+  contexts: isCounts,
+  streams: isArrayOf(isOneOf('realistic', 'templated'), 'an array of "realistic" and "templated"'),
+  prose: isText,
+  fill: isOneOf('random', 'prompt'),
+  repeats: isInteger(1),
+  tokens: isInteger(1),
+  budgetMs: isNumber((value) => value >= 0, 'of milliseconds'),
+  profile: isFlag,
+  onProgress: isFunction,
+  signal: isSignal,
+};
+
+function wireLoad(source: Source, options: LoadOptions) {
+  isSource(source);
+  const checked = checkOptions(options, LOAD);
+  const { contextLength, kv, chunkTokens, device, variant, signal, onProgress } = checked;
+  const wire: WireLoadOptions = { ...given({ contextLength, kv, chunkTokens, variant }), lowPower: device?.powerPreference === 'low-power' };
+  return { from: wireSource(source, checked), wire, signal, onProgress };
+}
+
+/** Options that are all flags. */
+function flags<Name extends string>(options: { [K in Name]?: boolean }, names: Name[]): { [K in Name]?: boolean } {
+  return checkOptions(options, Object.fromEntries(names.map((name) => [name, isFlag]))) as { [K in Name]?: boolean };
+}
+
+function disposed(): MobileMoEError {
+  return new MobileMoEError('Disposed', 'This engine was disposed of.');
+}
+
+/** Changes with what may change an answer: the model, how it is kept, the kernels, the GPU. FNV-1a. */
+function fingerprintOf(model: string, { adapter, weightBytes, vocabSize, layers, kv, variant }: Facts): string {
+  const text = JSON.stringify([model, weightBytes, vocabSize, layers, adapter, kv, variant.decode, variant.prefill]);
+  const hash = [...text].reduce((hash, character) => Math.imul(hash ^ character.codePointAt(0)!, 0x01000193), 0x811c9dc5);
+  return `fp_${(hash >>> 0).toString(16).padStart(8, '0')}`;
 }
 
 /** What the responses call the model: the folder it came from. */

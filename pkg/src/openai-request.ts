@@ -1,9 +1,9 @@
 /** A request of OpenAI's shape -> what the engine is asked. What it cannot do is refused by name. */
-import { MobileMoEError } from './errors.js';
-import type { ChatCompletionCreateParams, ChatCompletionMessageParam, CompletionCreateParams, CompletionParams } from './openai.js';
+import { anything, bad, checkOptions, isFlag, isInteger, isObject, isSignal, isText, spelled, unsupported } from './check.js';
+import { chatMessages, isEmpty, refuseOthers } from './messages.js';
+import type { ChatCompletionCreateParams, CompletionCreateParams, CompletionParams, RequestOptions } from './openai.js';
 import type { WireGenerate, WirePrompt } from './protocol.js';
-import { given, tokenIds, wireOptions, wireSeed } from './request.js';
-import { wireFormat } from './response-format.js';
+import { tokenIds, wireRequest } from './request.js';
 import type { ChatMessage } from './types.js';
 
 export interface Asked {
@@ -18,124 +18,159 @@ export interface Asked {
 
 const MOST_CHOICES = 128;
 
-/** Says who asks, to a server; changes no answer. */
-const LABELS = new Set(['user', 'metadata', 'safety_identifier', 'prompt_cache_key']);
+const isString = (value: unknown) => typeof value === 'string';
 
-/** What asks for nothing beyond what is done anyway. */
-const NEUTRAL: Record<string, (value: unknown) => boolean> = {
+/** What asks for nothing beyond what is done anyway: who asks, what a server would keep, how it would bill. */
+const NEUTRAL: Readonly<Record<string, (value: unknown) => boolean>> = {
+  user: isString,
+  safety_identifier: isString,
+  prompt_cache_key: isString,
+  prompt_cache_retention: isString,
+  metadata: (value) => typeof value === 'object',
+  store: (value) => value === false,
+  service_tier: (value) => value === 'auto' || value === 'default',
   tools: isEmpty,
   functions: isEmpty,
   tool_choice: (value) => value === 'none' || value === 'auto',
   function_call: (value) => value === 'none' || value === 'auto',
-  parallel_tool_calls: () => true,
+  parallel_tool_calls: (value) => typeof value === 'boolean',
   modalities: (value) => Array.isArray(value) && value.every((modality) => modality === 'text'),
-  store: (value) => value === false,
-  service_tier: (value) => value === 'auto' || value === 'default',
+  reasoning_effort: (value) => value === 'none',
+  verbosity: (value) => value === 'medium',
   best_of: (value) => value === 1,
   echo: (value) => value === false,
   suffix: (value) => value === '',
 };
 
-const REASONS: Record<string, string> = {
+const REASONS: Readonly<Record<string, string>> = {
   tools: 'the models were not trained to call tools',
   functions: 'the models were not trained to call functions',
   audio: 'the models write text only',
   modalities: 'the models write text only',
+  reasoning_effort: 'the models answer without reasoning first: "none" is taken',
+  verbosity: 'the models know no such setting: "medium" is taken',
+  web_search_options: 'nothing leaves the device',
+  store: 'nothing is kept',
 };
 
+const ROLES = ['system', 'developer', 'user', 'assistant'];
+
+/** OpenAI's names of the engine's options. */
+const NAMES = {
+  maxTokens: 'max_tokens',
+  temperature: 'temperature',
+  topK: 'top_k',
+  topP: 'top_p',
+  minP: 'min_p',
+  seed: 'seed',
+  frequencyPenalty: 'frequency_penalty',
+  presencePenalty: 'presence_penalty',
+  repetitionPenalty: 'repetition_penalty',
+  logitBias: 'logit_bias',
+  stop: 'stop',
+  routing: 'routing',
+  responseFormat: 'response_format',
+} as const;
+
 export function askedOfChat(params: ChatCompletionCreateParams): Asked {
-  const { messages, max_completion_tokens, max_tokens, logprobs, top_logprobs, ...rest } = params;
+  isObject(params, 'params');
+  const { messages, max_completion_tokens, logprobs, top_logprobs, ...rest } = params;
+  const { max_tokens } = rest;
   if (max_tokens != null && max_completion_tokens != null && max_tokens !== max_completion_tokens) {
-    throw bad(`max_tokens is ${max_tokens} and max_completion_tokens is ${max_completion_tokens}; give one of them`);
+    throw bad('max_tokens', `max_tokens is ${spelled(max_tokens)} and max_completion_tokens is ${spelled(max_completion_tokens)}; give one of them`);
   }
-  if (top_logprobs != null && !logprobs) throw bad('top_logprobs needs logprobs: true');
-  if (!Array.isArray(messages)) throw bad(`messages is ${typeof messages}; expected an array`);
-  const top = logprobs ? (top_logprobs ?? 0) : undefined;
-  return asked({ ...rest, max_tokens: max_completion_tokens ?? max_tokens ?? null }, [{ messages: messages.map(chatMessage) }], top);
+  if (logprobs != null) isFlag(logprobs, 'logprobs');
+  if (top_logprobs != null) isInteger(0, 20)(top_logprobs, 'top_logprobs');
+  if (top_logprobs && !logprobs) throw bad('top_logprobs', 'top_logprobs needs logprobs: true');
+  return asked(
+    max_completion_tokens == null ? rest : { ...rest, max_tokens: max_completion_tokens },
+    [{ messages: openAiMessages(messages) }],
+    logprobs ? (top_logprobs ?? 0) : undefined,
+    { logprobs: 'top_logprobs', ...(max_completion_tokens != null && { maxTokens: 'max_completion_tokens' }) },
+  );
 }
 
 export function askedOfText(params: CompletionCreateParams): Asked {
+  isObject(params, 'params');
   const { prompt, logprobs, ...rest } = params;
-  return asked(rest, textPrompts(prompt), logprobs ?? undefined);
+  return asked(rest, textPrompts(prompt), logprobs ?? undefined, { logprobs: 'logprobs' });
 }
 
-function asked(params: CompletionParams, prompts: WirePrompt[], topLogprobs: number | undefined): Asked {
-  const {
-    model, max_tokens, n, stop, stream, stream_options, temperature, top_p, seed, logit_bias, frequency_penalty, presence_penalty,
-    top_k, min_p, repetition_penalty, routing, response_format, ...others
-  } = params;
-  refuseOthers(others);
-  const choices = n ?? 1;
-  if (!Number.isInteger(choices) || choices < 1 || choices > MOST_CHOICES) {
-    throw bad(`n is ${n}; expected an integer from 1 to ${MOST_CHOICES}`);
+/** `logprobs`: how many of the likeliest tokens to report, if any. `renamed`: names that depend on the kind of request. */
+function asked(params: CompletionParams, prompts: WirePrompt[], logprobs: number | undefined, renamed: Record<string, string>): Asked {
+  const { model, n, stream, stream_options, ...rest } = params;
+  const names: Record<string, string> = { ...NAMES, ...renamed };
+  const others: Record<string, unknown> = { ...rest };
+  const options: Record<string, unknown> = { logprobs };
+  for (const [name, theirs] of Object.entries(NAMES)) {
+    options[name] = others[theirs];
+    delete others[theirs];
   }
-  if (stream_options != null && !stream) throw bad('stream_options needs stream: true');
-  refuseOthers({ ...stream_options, include_usage: undefined }, 'stream_options.');
-  const options = wireOptions(given({
-    maxTokens: max_tokens ?? undefined,
-    temperature: temperature ?? undefined,
-    topK: top_k ?? undefined,
-    topP: top_p ?? undefined,
-    minP: min_p ?? undefined,
-    frequencyPenalty: frequency_penalty ?? undefined,
-    presencePenalty: presence_penalty ?? undefined,
-    repetitionPenalty: repetition_penalty ?? undefined,
-    logitBias: logit_bias ?? undefined,
-    stop: stop ?? undefined,
-    routing: routing ?? undefined,
-    logprobs: topLogprobs,
-  }));
+  refuseOthers(others, NEUTRAL, '', (name) => (Object.hasOwn(REASONS, name) ? REASONS[name]! : 'this engine knows no such parameter'));
+  if (model != null) isText(model, 'model');
+  if (stream != null) isFlag(stream, 'stream');
+  const choices = n ?? 1;
+  isInteger(1, MOST_CHOICES)(choices, 'n');
   return {
     prompts,
-    request: { choices, seed: wireSeed(seed ?? undefined), options, format: wireFormat(response_format ?? undefined) },
-    model,
-    logprobs: topLogprobs !== undefined,
+    request: { ...wireRequest(options, (name) => names[name] ?? name), choices },
+    model: model ?? undefined,
+    logprobs: logprobs !== undefined,
     stream: stream ?? false,
-    includeUsage: stream_options?.include_usage ?? false,
+    includeUsage: includesUsage(stream_options, stream ?? false),
   };
 }
 
-function chatMessage(message: ChatCompletionMessageParam, index: number): ChatMessage {
-  const { role, content, ...others } = message;
-  const where = `messages[${index}]`;
-  if (!['system', 'developer', 'user', 'assistant'].includes(role)) {
-    throw unsupported(`${where}.role "${role}"`, 'the models know system, user and assistant');
-  }
-  refuseOthers(others, `${where}.`);
-  if (typeof content !== 'string') {
-    if (!Array.isArray(content)) throw bad(`${where}.content is ${content === null ? 'null' : typeof content}; expected text`);
-    const other = content.find((part) => part?.type !== 'text');
-    if (other) throw unsupported(`${where}.content of type "${other.type}"`, 'the models read text only');
-  }
-  // Templates of text models take a string: parts are joined.
-  const text = typeof content === 'string' ? content : content.map((part) => part.text).join('');
-  return { role: role === 'developer' ? 'system' : role, content: text };
+function includesUsage(options: CompletionParams['stream_options'], stream: boolean): boolean {
+  if (options == null) return false;
+  isObject(options, 'stream_options');
+  const { include_usage, ...others } = options;
+  refuseOthers(others, { include_obfuscation: (value) => value === false }, 'stream_options.', 'this engine knows no such parameter');
+  if (include_usage == null) return false;
+  isFlag(include_usage, 'stream_options.include_usage');
+  if (include_usage && !stream) throw bad('stream_options', 'stream_options.include_usage needs stream: true');
+  return include_usage;
 }
 
-function textPrompts(prompt: CompletionCreateParams['prompt']): WirePrompt[] {
+function openAiMessages(messages: unknown): ChatMessage[] {
+  return chatMessages(messages, 'messages').map(({ role, content }, i) => {
+    const where = `messages[${i}].role`;
+    if (!ROLES.includes(role)) throw unsupported(where, `${where} ${spelled(role)}`, 'the models know system, user and assistant');
+    return { role: role === 'developer' ? 'system' : role, content };
+  });
+}
+
+function textPrompts(prompt: unknown): WirePrompt[] {
   if (typeof prompt === 'string') return [{ text: prompt }];
-  if (!Array.isArray(prompt)) throw bad(`prompt is ${typeof prompt}; expected text or token ids`);
-  if (typeof prompt[0] === 'number') return [{ ids: tokenIds(prompt as number[]) }];
-  if (prompt.length === 0) throw bad('prompt is an empty array');
-  return prompt.map((one: string | number[]) => (typeof one === 'string' ? { text: one } : { ids: tokenIds(one) }));
+  if (!Array.isArray(prompt)) throw bad('prompt', `prompt is ${spelled(prompt)}; expected text or token ids`);
+  if (prompt.length === 0) throw bad('prompt', 'prompt is an empty array');
+  if (typeof prompt[0] === 'number') return [{ ids: tokenIds(prompt as number[], 'prompt') }];
+  return Array.from(prompt as unknown[], (one, i) => {
+    if (typeof one === 'string') return { text: one };
+    if (!Array.isArray(one)) throw bad(`prompt[${i}]`, `prompt[${i}] is ${spelled(one)}; expected text or token ids`);
+    return { ids: tokenIds(one as number[], `prompt[${i}]`) };
+  });
 }
 
-/** Refuses every parameter that is there and asks for something. */
-function refuseOthers(others: object, where = ''): void {
-  for (const [name, value] of Object.entries(others)) {
-    if (value == null || (where === '' && (LABELS.has(name) || NEUTRAL[name]?.(value)))) continue;
-    throw unsupported(`${where}${name}`, REASONS[name] ?? 'this engine knows no such parameter');
+/**
+ * The second argument. What the OpenAI client has there for HTTP asks for nothing here, where there is none; `timeout` is held to.
+ */
+export function requestOptions(options: RequestOptions | null | undefined): { signal: AbortSignal | undefined; session: number | undefined } {
+  const { signal, timeout, session } = checkOptions(options, {
+    signal: isSignal,
+    session: isSession,
+    timeout: isInteger(0, 0x7fff_ffff, 'a count of milliseconds'),
+    headers: anything,
+    maxRetries: anything,
+    idempotencyKey: anything,
+    fetchOptions: anything,
+  });
+  const signals = [signal, timeout == null ? undefined : AbortSignal.timeout(timeout)].filter((signal) => signal != null);
+  return { signal: signals.length > 1 ? AbortSignal.any(signals) : signals[0], session: session?.number };
+}
+
+function isSession(value: unknown, name: string): void {
+  if (typeof (value as { number?: unknown } | null)?.number !== 'number') {
+    throw bad(name, `${name} is ${spelled(value)}; expected what createSession() gave`);
   }
-}
-
-function isEmpty(value: unknown): boolean {
-  return Array.isArray(value) && value.length === 0;
-}
-
-function unsupported(what: string, why: string): MobileMoEError {
-  return new MobileMoEError('Unsupported', `${what} is not supported: ${why}`);
-}
-
-function bad(message: string): MobileMoEError {
-  return new MobileMoEError('BadOptions', message);
 }

@@ -10,13 +10,19 @@ import type { Session } from './session.js';
 export interface ChatCompletionMessageParam {
   role: 'system' | 'developer' | 'user' | 'assistant';
   content: string | readonly { type: 'text'; text: string }[];
+  /** A label; templates of these models have no place for it. */
+  name?: string;
+  /** Of an answer that is given back: nothing but `null`, and empty lists. */
+  refusal?: string | null;
+  annotations?: readonly unknown[] | null;
+  tool_calls?: readonly unknown[] | null;
 }
 
 /** What both kinds of requests take. Ranges and defaults: `GenerateOptions`. Greedy unless `temperature` says otherwise. */
 export interface CompletionParams {
   /** A label, given back in the response; the engine has one model. */
   model?: string;
-  /** Default: what is left of the context. */
+  /** Default, and -1: what is left of the context. */
   max_tokens?: number | null;
   /** How many answers. */
   n?: number | null;
@@ -24,7 +30,7 @@ export interface CompletionParams {
   stop?: string | readonly string[] | null;
   stream?: boolean | null;
   /** With `include_usage`, a last chunk without choices tells the usage. */
-  stream_options?: { include_usage?: boolean } | null;
+  stream_options?: { include_usage?: boolean; include_obfuscation?: boolean } | null;
   temperature?: number | null;
   top_p?: number | null;
   seed?: number | null;
@@ -42,9 +48,33 @@ export interface CompletionParams {
   repetition_penalty?: number | null;
   /** Ours: report the experts that each token took. */
   routing?: boolean | null;
+  /** A label; it changes nothing, and goes nowhere. */
+  user?: string;
 }
 
-export interface ChatCompletionCreateParams extends CompletionParams {
+/**
+ * Fields of OpenAI's that only their servers have a use for. Labels and hints are taken; what would change the answer only with the
+ * value that asks for nothing, here named.
+ */
+export interface ServerParams {
+  metadata?: Readonly<Record<string, string>> | null;
+  safety_identifier?: string | null;
+  prompt_cache_key?: string | null;
+  prompt_cache_retention?: string | null;
+  /** `false` */
+  store?: boolean | null;
+  /** `"auto"`, `"default"` */
+  service_tier?: string | null;
+  /** `["text"]` */
+  modalities?: readonly string[] | null;
+  /** `"none"` */
+  reasoning_effort?: string | null;
+  /** `"medium"` */
+  verbosity?: string | null;
+  parallel_tool_calls?: boolean;
+}
+
+export interface ChatCompletionCreateParams extends ServerParams, CompletionParams {
   messages: readonly ChatCompletionMessageParam[];
   max_completion_tokens?: number | null;
   /** Report each token's log-probability: the model's own, at temperature 1, before penalties and bias. */
@@ -65,10 +95,20 @@ export type CompletionCreateParamsStreaming = CompletionCreateParams & { stream:
 export type CompletionCreateParamsNonStreaming = CompletionCreateParams & { stream?: false | null };
 
 export interface RequestOptions {
-  /** Aborting ends a stream within one token; a call that does not stream rejects with code "Aborted". */
-  signal?: AbortSignal;
+  /**
+   * Aborting ends a stream within one token; a call that does not stream, or whose stream has not begun, rejects with the signal's
+   * reason, as `fetch` does: with a "TimeoutError" for `AbortSignal.timeout`, with code "Aborted" if no reason was given. A
+   * stream's loop ends without an error unless there is such a reason.
+   */
+  signal?: AbortSignal | null;
+  /** In milliseconds: the whole answer; rejects with a "TimeoutError". */
+  timeout?: number;
   /** Ours: whose cache to use; default: one that all such calls share. */
   session?: Session;
+  /** There is no HTTP here: these ask for nothing. */
+  headers?: unknown;
+  maxRetries?: number;
+  idempotencyKey?: string;
 }
 
 export interface CompletionUsage {
@@ -130,6 +170,8 @@ export interface ChatCompletion {
   /** Seconds since 1970. */
   created: number;
   model: string;
+  /** The same as long as model, options of `load` and kernels are: then a seed gives the same answer. */
+  system_fingerprint: string;
   choices: ChatCompletionChoice[];
   usage: CompletionUsage;
 }
@@ -147,6 +189,8 @@ export interface ChatCompletionChunk {
   object: 'chat.completion.chunk';
   created: number;
   model: string;
+  /** The same as long as model, options of `load` and kernels are: then a seed gives the same answer. */
+  system_fingerprint: string;
   choices: ChatCompletionChunkChoice[];
   /** In the last chunk, if asked for. */
   usage?: CompletionUsage | null;
@@ -171,6 +215,8 @@ export interface Completion {
   object: 'text_completion';
   created: number;
   model: string;
+  /** The same as long as model, options of `load` and kernels are: then a seed gives the same answer. */
+  system_fingerprint: string;
   choices: CompletionChoice[];
   usage: CompletionUsage;
 }
@@ -187,6 +233,8 @@ export interface CompletionChunk {
   object: 'text_completion';
   created: number;
   model: string;
+  /** The same as long as model, options of `load` and kernels are: then a seed gives the same answer. */
+  system_fingerprint: string;
   choices: CompletionChunkChoice[];
   usage?: CompletionUsage | null;
 }

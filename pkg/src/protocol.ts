@@ -91,8 +91,8 @@ export type Call<M extends Method = Method> = {
   [K in M]: { id: number; method: K; args: Calls[K]['args']; aborted: boolean };
 }[M];
 
-/** Page to worker. */
-export type Request = Call | { abort: number };
+/** Page to worker. `taken`: so many events more of that call were read, and need not be waited for. */
+export type Request = Call | { abort: number } | { taken: number; events: number };
 
 /** Worker to page. `fatal`: the worker can serve nothing more. */
 export type Reply =

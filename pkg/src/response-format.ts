@@ -1,4 +1,5 @@
-import { MobileMoEError } from './errors.js';
+import { bad, isFlag, isObject, isText, spelled, unsupported } from './check.js';
+import { isGbnf, larkOfGbnf } from './gbnf.js';
 import type { WireFormat } from './protocol.js';
 
 /**
@@ -10,13 +11,13 @@ import type { WireFormat } from './protocol.js';
  */
 export type ResponseFormat =
   | { type: 'text' }
-  /** Any JSON object. */
-  | { type: 'json_object' }
+  /** Any JSON object; with `schema` (an object or its JSON, as WebLLM and llama.cpp have it), as `json_schema`. */
+  | { type: 'json_object'; schema?: JsonSchema | string | null }
   /** JSON that is valid under a schema (drafts 4 to 2020-12, references within it only). `strict` or not, it is held to. */
   | {
       type: 'json_schema';
       json_schema: {
-        schema?: Readonly<Record<string, unknown>> | boolean;
+        schema?: JsonSchema;
         /** Labels; they change nothing. */
         name?: string;
         description?: string;
@@ -25,30 +26,73 @@ export type ResponseFormat =
     }
   /** Ours: a whole match, in the syntax of Rust's `regex`, without look-around. */
   | { type: 'regex'; regex: string }
-  /** Ours: a context-free grammar whose start symbol is `start`, in llguidance's variant of Lark. */
+  /**
+   * Ours, and WebLLM's: a context-free grammar. Either llguidance's variant of Lark, whose start symbol is `start`, or
+   * llama.cpp's GBNF (known by its `::=`), whose start symbol is `root`.
+   */
   | { type: 'grammar'; grammar: string };
 
-/** A format as the worker takes it; `undefined` if it asks for nothing. */
-export function wireFormat(format: ResponseFormat | undefined): WireFormat | undefined {
-  if (format === undefined) return undefined;
-  const bad = (message: string) => new MobileMoEError('BadOptions', `response_format${message}`);
-  switch (format?.type) {
+export type JsonSchema = Readonly<Record<string, unknown>> | boolean;
+
+/** A format as the worker takes it; `undefined` if it asks for nothing. `name`: what the caller calls it. */
+export function wireFormat(format: ResponseFormat | null | undefined, name: string): WireFormat | undefined {
+  if (format == null) return undefined;
+  isObject(format, name);
+  switch (format.type) {
     case 'text':
+      only(format, name, []);
       return undefined;
-    case 'json_object':
-      return { kind: 'json_object', source: '' };
+    case 'json_object': {
+      only(format, name, ['schema']);
+      if (format.schema == null) return { kind: 'json_object', source: '' };
+      return { kind: 'json_schema', source: schemaJson(format.schema, `${name}.schema`) };
+    }
     case 'json_schema': {
-      const schema = format.json_schema?.schema;
-      if (schema === undefined) throw bad('.json_schema.schema is missing');
-      return { kind: 'json_schema', source: JSON.stringify(schema) };
+      only(format, name, ['json_schema']);
+      const where = `${name}.json_schema`;
+      isObject(format.json_schema, where);
+      only(format.json_schema, where, ['schema', 'name', 'description', 'strict']);
+      const { schema, strict, ...labels } = format.json_schema;
+      if (strict != null) isFlag(strict, `${where}.strict`);
+      for (const label of ['name', 'description'] as const) if (labels[label] != null) isText(labels[label], `${where}.${label}`);
+      if (schema == null) throw bad(`${where}.schema`, `${where}.schema is missing`);
+      return { kind: 'json_schema', source: schemaJson(schema, `${where}.schema`) };
     }
     case 'regex':
-      if (typeof format.regex !== 'string') throw bad(`.regex is ${typeof format.regex}; expected a string`);
+      only(format, name, ['regex']);
+      isText(format.regex, `${name}.regex`);
       return { kind: 'regex', source: format.regex };
     case 'grammar':
-      if (typeof format.grammar !== 'string') throw bad(`.grammar is ${typeof format.grammar}; expected a string`);
-      return { kind: 'grammar', source: format.grammar };
+      only(format, name, ['grammar']);
+      isText(format.grammar, `${name}.grammar`);
+      return { kind: 'grammar', source: isGbnf(format.grammar) ? larkOfGbnf(format.grammar, `${name}.grammar`) : format.grammar };
     default:
-      throw bad(`.type is "${(format as { type?: unknown } | null)?.type}"; expected text, json_object, json_schema, regex or grammar`);
+      throw bad(`${name}.type`, `${name}.type is ${spelled((format as { type?: unknown }).type)}; expected text, json_object, json_schema, regex or grammar`);
   }
+}
+
+/** A field that says more than is held to is refused. */
+function only(format: object, where: string, names: string[]): void {
+  for (const [name, value] of Object.entries(format)) {
+    if (value == null || name === 'type' || names.includes(name)) continue;
+    throw unsupported(`${where}.${name}`, `${where}.${name}`, 'nothing is known of it here');
+  }
+}
+
+function schemaJson(schema: unknown, where: string): string {
+  if (typeof schema !== 'string') {
+    if (typeof schema !== 'boolean') isObject(schema, where);
+    try {
+      return JSON.stringify(schema);
+    } catch (error) {
+      throw bad(where, `${where} is no JSON: ${(error as Error).message}`);
+    }
+  }
+  try {
+    const value: unknown = JSON.parse(schema);
+    if (typeof value === 'boolean' || (typeof value === 'object' && value !== null && !Array.isArray(value))) return schema;
+  } catch {
+    // said below
+  }
+  throw bad(where, `${where} is ${spelled(schema)}; expected a JSON Schema`);
 }

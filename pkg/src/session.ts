@@ -1,22 +1,36 @@
+import { reading } from './check.js';
 import type { Connection } from './connection.js';
 import { MobileMoEError } from './errors.js';
 import type { WireEvent, WireGenerate } from './protocol.js';
-import { wireOptions, wirePrompt, wireSeed } from './request.js';
-import { wireFormat } from './response-format.js';
+import { wirePrompt, wireRequest } from './request.js';
 import { EventStream, GenerationStream } from './stream.js';
 import type { GenerateOptions, Generation, Prompt } from './types.js';
 
-/** Starts a call of `generate`. */
-export function startGenerate(
-  connection: Connection,
-  request: () => WireGenerate,
-  { onPrompt, signal }: GenerateOptions,
-): EventStream<WireEvent, Generation[]> {
-  // A bad request rejects, as one that the worker refuses does.
-  return new EventStream(async (onEvent, signal) => connection.call('generate', [request()], {
-    onEvent: (event) => ('prompt' in event ? onPrompt?.(event.prompt) : onEvent(event)),
-    signal,
-  }), signal);
+/** Starts a call of `generate`. A bad request rejects, as one that the worker refuses does. */
+export function startGenerate(connection: Connection, session: number | undefined, prompt: Prompt, options: GenerateOptions): GenerationStream {
+  try {
+    const request: WireGenerate = reading(() => ({ ...wireRequest(options), prompt: wirePrompt(prompt), session }));
+    const { onPrompt, signal } = options ?? {};
+    return new GenerationStream(new EventStream((onEvent, signal) => connection.call('generate', [request], {
+      onEvent: (event, taken) => {
+        if (!('prompt' in event)) return onEvent(event, taken);
+        taken();
+        onPrompt?.(event.prompt);
+      },
+      signal,
+    }).catch(refusedInCamelCase), signal ?? undefined));
+  } catch (error) {
+    return new GenerationStream(new EventStream<WireEvent, Generation[]>(() => Promise.reject(error)));
+  }
+}
+
+/** The engine names options as OpenAI does. */
+function refusedInCamelCase(error: unknown): never {
+  const [, name] = (error instanceof MobileMoEError && error.code === 'Option' && /^option (\w+)/.exec(error.message)) || [];
+  if (name === undefined) throw error;
+  const { code, message } = error as MobileMoEError;
+  const param = name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
+  throw new MobileMoEError(code, message.replace(name, param), { cause: error, param });
 }
 
 /**
@@ -43,15 +57,7 @@ export class Session {
 
   /** Answers a conversation, continues a text, or continues token ids (which needs no tokenizer). */
   generate(prompt: Prompt, options: GenerateOptions = {}): GenerationStream {
-    const request = () => ({
-      prompt: wirePrompt(prompt),
-      session: this.#number,
-      choices: 1,
-      seed: wireSeed(options.seed),
-      options: wireOptions(options),
-      format: wireFormat(options.responseFormat),
-    });
-    return new GenerationStream(startGenerate(this.#connection, request, options));
+    return startGenerate(this.#connection, this.#number, prompt, options);
   }
 
   /** A session that goes on from where this one is, with a copy of its cache made on the GPU. Waits for what runs here. */

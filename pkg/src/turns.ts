@@ -15,6 +15,7 @@ export function heard(): Promise<void> {
 export class Turns {
   readonly #limit: number;
   readonly #waiting: (() => void)[] = [];
+  readonly #onWanted: (() => void)[] = [];
   #running = 0;
 
   constructor(limit: number) {
@@ -28,11 +29,31 @@ export class Turns {
     try {
       return await work();
     } finally {
-      // Whoever waits longest goes on in this one's place.
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#running -= 1;
+      this.#leave();
     }
+  }
+
+  /**
+   * In the middle of work: lets others go on until `until` settles, then waits for another turn. Once `signal` is aborted it
+   * goes on at once, one too many for the moment that it takes to end.
+   */
+  async pause(until: Promise<unknown>, signal: AbortSignal): Promise<void> {
+    this.#leave();
+    await until;
+    if (this.#running < this.#limit || signal.aborted) this.#running += 1;
+    else await this.#wait(signal).catch(() => (this.#running += 1));
+  }
+
+  /** Resolves as soon as somebody waits for a turn. */
+  async wanted(): Promise<void> {
+    if (this.#waiting.length === 0) await new Promise<void>((resolve) => this.#onWanted.push(resolve));
+  }
+
+  /** Whoever waits longest goes on in this one's place. */
+  #leave(): void {
+    const next = this.#waiting.shift();
+    if (next) next();
+    else this.#running -= 1;
   }
 
   #wait(signal?: AbortSignal): Promise<void> {
@@ -46,6 +67,7 @@ export class Turns {
         reject(new MobileMoEError('Aborted', 'The call was aborted while it waited.'));
       };
       this.#waiting.push(go);
+      for (const hear of this.#onWanted.splice(0)) hear();
       if (signal?.aborted) leave();
       else signal?.addEventListener('abort', leave, { once: true });
     });

@@ -4,6 +4,7 @@ import type { BenchmarkProgress, BenchmarkReport } from './benchmark.js';
 import { capability, findAdapter } from './capability.js';
 import { MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
+import { Flow } from './flow.js';
 import { Scheduler } from './generate.js';
 import { start } from './module.js';
 import type { Call, Calls, Method, Reply, Request, WireSource } from './protocol.js';
@@ -18,6 +19,7 @@ offerSubgroups();
 interface Context<M extends Method> {
   emit: (event: Calls[M]['event']) => void;
   signal: AbortSignal;
+  flow: Flow;
 }
 type Handlers = { [M in Method]: (args: Calls[M]['args'], context: Context<M>) => Promise<Calls[M]['result']> };
 
@@ -44,7 +46,7 @@ const handlers: Handlers = {
     await start(init, 'of the engine');
     return capability(await checkpoint(source), options);
   },
-  generate: async ([request], { emit, signal }) => engine().generate(request, emit, signal),
+  generate: async ([request], { emit, signal, flow }) => engine().generate(request, emit, signal, flow),
   createSession: async () => engine().createSession(),
   forkSession: async ([session]) => engine().forkSession(session),
   freeSession: async ([session]) => engine().freeSession(session),
@@ -94,12 +96,15 @@ const scope = self as unknown as {
   addEventListener(type: 'unhandledrejection', listener: (event: PromiseRejectionEvent) => void): void;
 };
 const aborts = new Map<number, AbortController>();
+const flows = new Map<number, Flow>();
 
 scope.onmessage = ({ data: request }) => {
   if ('abort' in request) return aborts.get(request.abort)?.abort();
+  if ('taken' in request) return flows.get(request.taken)?.taken(request.events);
   const controller = new AbortController();
   if (request.aborted) controller.abort();
   aborts.set(request.id, controller);
+  flows.set(request.id, new Flow());
   void serve(request);
 };
 scope.addEventListener('unhandledrejection', ({ reason }) => die(reason));
@@ -107,9 +112,13 @@ scope.addEventListener('unhandledrejection', ({ reason }) => die(reason));
 async function serve<M extends Method>(call: Call<M>): Promise<void> {
   const { id, method, args } = call;
   const { signal } = aborts.get(id)!;
+  const flow = flows.get(id)!;
   try {
-    const emit = (event: Calls[M]['event']) => scope.postMessage({ id, event });
-    const result = await (handlers[method] as Handlers[M])(args, { emit, signal });
+    const emit = (event: Calls[M]['event']) => {
+      flow.sent();
+      scope.postMessage({ id, event });
+    };
+    const result = await (handlers[method] as Handlers[M])(args, { emit, signal, flow });
     scope.postMessage({ id, result }, buffersOf(result));
   } catch (thrown) {
     const error = MobileMoEError.from(thrown);
@@ -122,6 +131,7 @@ async function serve<M extends Method>(call: Call<M>): Promise<void> {
     scope.postMessage({ id, error: error.toWire() });
   } finally {
     aborts.delete(id);
+    flows.delete(id);
   }
 }
 

@@ -254,7 +254,7 @@ browserTest('completions', { timeoutMs: TIMEOUT_MS }, async ({ page }, t) => {
   });
 
   await t.test('an abort ends a stream within one token, and rejects a call that does not stream', async () => {
-    const { tokens, tokensWhenHeard, ended, code, name } = await page.evaluate(async () => {
+    const { tokens, tokensWhenHeard, ended, name, timeout, left, waited } = await page.evaluate(async () => {
       const { engine, messages, failure } = window;
       const params = { messages, max_tokens: 4000 };
       const stream = await engine.chat.completions.create({ ...params, stream: true, logprobs: true });
@@ -268,13 +268,33 @@ browserTest('completions', { timeoutMs: TIMEOUT_MS }, async ({ page }, t) => {
         // What is asked after the abort is answered after it was heard.
         void engine.tokenize('').then(() => (tokensWhenHeard = tokens));
       }
-      const rejected = await failure(engine.chat.completions.create(params, { signal: AbortSignal.timeout(50) }));
-      return { tokens, tokensWhenHeard, ended, ...rejected };
+      const controller = new AbortController();
+      setTimeout(() => controller.abort(), 50);
+      const { code, name } = await failure(engine.chat.completions.create(params, { signal: controller.signal }));
+      const timeout = (await failure(engine.chat.completions.create(params, { signal: AbortSignal.timeout(50) }))).name;
+      const left = await failure((async () => {
+        const leaving = new AbortController();
+        const reason = new Error('the user left');
+        for await (const chunk of await engine.chat.completions.create({ ...params, stream: true }, { signal: leaving.signal })) {
+          if (chunk.choices[0].delta.content) leaving.abort(reason);
+        }
+      })());
+      // Streams that are left before their first chunk leave no queue behind, of whatever kind.
+      const streams = await Promise.all([1, 2, 3, 4].map(() => engine.chat.completions.create({ ...params, stream: true })));
+      for (const stream of streams) await stream[Symbol.asyncIterator]().return();
+      const generations = [1, 2, 3, 4].map(() => engine.generate(messages));
+      for (const generation of generations) await generation.tokens().return();
+      const { choices: [{ timings }] } = await engine.chat.completions.create({ messages, max_tokens: 2 });
+      const reasons = await Promise.all(generations.map(async ({ result }) => (await result).finishReason));
+      return { tokens, tokensWhenHeard, ended, name: [code, name], timeout, left: left.message, waited: { ...timings, reasons } };
     });
     assert.ok(tokens <= tokensWhenHeard + 1, `${tokens} tokens, ${tokensWhenHeard} when the abort was heard`);
     assert.ok(tokens < 1000, `${tokens} tokens, aborted at the third`);
     assert.equal(ended, false);
-    assert.deepEqual([code, name], ['Aborted', 'AbortError']);
+    assert.deepEqual(name, ['Aborted', 'AbortError']);
+    assert.deepEqual([timeout, left], ['TimeoutError', 'the user left']);
+    assert.deepEqual(waited.reasons, Array(4).fill('abort'));
+    assert.ok(waited.queued_ms < 2000, `waited ${waited.queued_ms} ms`);
   });
 
   await t.test('what cannot be done is refused by name', async () => {
@@ -296,7 +316,6 @@ browserTest('completions', { timeoutMs: TIMEOUT_MS }, async ({ page }, t) => {
       ['chat', { messages, stop: '' }, 'EmptyStopString', /stop\[0\]/],
       ['chat', { messages: [{ role: 'tool', content: 'x' }] }, 'Unsupported', /messages\[0\]\.role "tool"/],
       ['chat', { messages: [{ role: 'user', content: [{ type: 'image_url' }] }] }, 'Unsupported', /image_url/],
-      ['chat', { messages: [{ role: 'user', content: 'x', name: 'me' }] }, 'Unsupported', /messages\[0\]\.name/],
       ['chat', { prompt: 'x' }, 'BadOptions', /messages/],
       ['text', { prompt: 'x', best_of: 2 }, 'Unsupported', /best_of/],
       ['text', { prompt: 'x', echo: true }, 'Unsupported', /echo/],
