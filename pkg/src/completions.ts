@@ -1,5 +1,6 @@
 /** `chat.completions` and `completions`, as the OpenAI client has them. */
-import { reading } from './check.js';
+import { ChatCompletionStream, parsedCompletion, parserOf } from './chat-stream.js';
+import { bad, isObject, reading } from './check.js';
 import { CompletionStream } from './completion-stream.js';
 import type { Connection } from './connection.js';
 import { abortReason, isPlainAbort, MobileMoEError } from './errors.js';
@@ -9,6 +10,7 @@ import {
   type ChatCompletionCreateParams,
   type ChatCompletionCreateParamsNonStreaming,
   type ChatCompletionCreateParamsStreaming,
+  type ChatCompletionStreamParams,
   type ChatCompletionTokenLogprob,
   type ChoiceFacts,
   type Completion,
@@ -17,6 +19,7 @@ import {
   type CompletionCreateParamsNonStreaming,
   type CompletionCreateParamsStreaming,
   type CompletionUsage,
+  type ParsedChatCompletion,
   type RequestOptions,
   type Routing,
   type TextLogprobs,
@@ -70,6 +73,33 @@ export class ChatCompletions {
       })),
       usage,
     };
+  }
+
+  /**
+   * An answer with events (`content`, `chunk`, `finalContent`, ...), whose chunks can be iterated, and which is put together:
+   * `finalChatCompletion()`, `finalMessage()`, `finalContent()`. What is wrong with the request comes by the event `error`, and to
+   * whoever waits.
+   */
+  stream(params: ChatCompletionStreamParams, options?: RequestOptions): ChatCompletionStream {
+    const start = async (own: AbortSignal) => {
+      isObject(params, 'params');
+      const { signal } = reading(() => requestOptions(options));
+      const signals = signal ? AbortSignal.any([signal, own]) : own;
+      const stream_options = { ...params.stream_options, include_usage: true };
+      return this.create({ ...params, stream: true, stream_options }, { ...options, signal: signals });
+    };
+    return new ChatCompletionStream(start, parserOf(params?.response_format), params?.stream_options?.include_usage ?? false);
+  }
+
+  /**
+   * As `create`, and under a JSON Schema `message.parsed` is what the answer says.
+   *
+   * @throws MobileMoEError - "UnfinishedAnswer" if an answer was cut off before its JSON was whole.
+   */
+  async parse(params: ChatCompletionCreateParamsNonStreaming, options?: RequestOptions): Promise<ParsedChatCompletion> {
+    isObject(params, 'params');
+    if (params.stream) throw bad('stream', 'stream is true; parse() gives a whole answer: leave it out, or call stream()');
+    return parsedCompletion(await this.create(params, options), parserOf(params.response_format));
   }
 }
 

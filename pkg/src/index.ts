@@ -1,4 +1,5 @@
 export type * from './benchmark.js';
+export { ChatCompletionStream, type ChatCompletionStreamEvents } from './chat-stream.js';
 export { CompletionStream } from './completion-stream.js';
 export { ChatCompletions, Completions } from './completions.js';
 export { MobileMoEError } from './errors.js';

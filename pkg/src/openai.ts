@@ -85,6 +85,9 @@ export interface ChatCompletionCreateParams extends ServerParams, CompletionPara
 export type ChatCompletionCreateParamsStreaming = ChatCompletionCreateParams & { stream: true };
 export type ChatCompletionCreateParamsNonStreaming = ChatCompletionCreateParams & { stream?: false | null };
 
+/** Of `stream()`. */
+export type ChatCompletionStreamParams = ChatCompletionCreateParams & { stream?: true | null };
+
 export interface CompletionCreateParams extends CompletionParams {
   /** One text or one list of token ids, or several of them, each answered `n` times. */
   prompt: string | readonly string[] | readonly number[] | readonly (readonly number[])[];
@@ -182,6 +185,11 @@ export interface ChatCompletionChoice extends ChoiceFacts {
   logprobs: ChatLogprobs | null;
   /** With `routing`: of each token. */
   routing?: Routing[];
+}
+
+/** Of `parse()` and `stream()`. */
+export interface ParsedChatCompletion extends ChatCompletion {
+  choices: (ChatCompletionChoice & { message: ChatCompletionChoice['message'] & { parsed: any } })[];
 }
 
 export interface ChatCompletionChunk {

@@ -217,6 +217,71 @@ test('an abort rejects with the caller’s reason', async () => {
   }
 });
 
+test('stream() tells its events, its chunks and what comes of it', async () => {
+  const { chat } = scripted();
+  const heard = [];
+  const stream = chat.stream({ messages: MESSAGES, n: 2, logprobs: true });
+  const note = (name) => (...args) => heard.push([name, ...args.map((arg) => arg?.delta ?? arg?.content ?? (typeof arg === 'object' ? '…' : arg))]);
+  for (const event of ['connect', 'content', 'content.done', 'finalContent', 'finalMessage', 'message', 'end', 'abort', 'error']) stream.on(event, note(event));
+  const first = stream.emitted('content');
+  const never = stream.emitted('abort');
+  stream.once('chunk', note('chunk')).on('chunk', () => {});
+  const chunks = await all(stream);
+  const completion = await stream.finalChatCompletion();
+  assert.deepEqual(heard, [
+    ['connect'], ['chunk', '…', '…'], ['content', 'a', 'a'], ['content', 'b', 'ab'], ['content', 'a', 'a'], ['content', 'b', 'ab'],
+    ['content.done', 'ab'], ['content.done', 'ab'], ['message', 'ab'], ['finalContent', 'ab'], ['finalMessage', 'ab'], ['end'],
+  ]);
+  assert.deepEqual([await first, (await refusal(never)).code], ['a', 'NoSuchEvent']);
+  const whole = await chat.create({ messages: MESSAGES, n: 2, logprobs: true });
+  const { parsed, ...message } = completion.choices[1].message;
+  assert.deepEqual([{ ...completion.choices[1], message }, parsed, completion.usage], [whole.choices[1], null, whole.usage]);
+  assert.deepEqual(await Promise.all([stream.finalContent(), stream.totalUsage(), stream.done()]), ['ab', whole.usage, undefined]);
+  assert.ok(chunks.every(({ choices }) => choices.length === 1), 'no chunk that was not asked for');
+  assert.deepEqual((await all(stream)).length, chunks.length, 'as often as wanted');
+  assert.deepEqual((await all(chat.stream({ messages: MESSAGES, stream_options: { include_usage: true } }))).at(-1).choices, []);
+
+  const left = endless();
+  const leaving = left.chat.stream({ messages: MESSAGES });
+  for await (const _ of leaving) break;
+  assert.equal((await refusal(leaving.done())).name, 'AbortError');
+  assert.ok(leaving.aborted && leaving.ended && left.state.aborted);
+  const reason = new Error('the user left');
+  const controller = new AbortController();
+  const given = endless().chat.stream({ messages: MESSAGES }, { signal: controller.signal });
+  given.once('chunk', () => controller.abort(reason));
+  assert.equal(await given.done().catch((error) => error), reason);
+  for (const params of [undefined, { messages: [] }, { messages: MESSAGES, top_k: 'x' }]) {
+    const refused = chat.stream(params);
+    const heard = refused.emitted('error');
+    const error = await refusal(refused.finalContent());
+    assert.equal(await heard.catch((error) => error), error);
+    assert.ok(refused.errored && !refused.aborted);
+  }
+});
+
+test('parse() gives what the JSON says', async () => {
+  const json = '{"name": "Ada"}';
+  const saying = (finishReason) => scripted(async (_, onEvent) => {
+    onEvent({ choice: 0, begun: true }, () => {});
+    onEvent({ choice: 0, rest: json }, () => {});
+    return [{ ...GENERATION, text: json, finishReason }];
+  }).chat;
+  const response_format = { type: 'json_schema', json_schema: { name: 'person', schema: {} } };
+  // As `zodResponseFormat` makes one.
+  const branded = Object.defineProperty({ ...response_format }, '$parseRaw', { value: (text) => ['parsed', JSON.parse(text)], enumerable: false });
+  for (const [format, expected] of [[response_format, { name: 'Ada' }], [branded, ['parsed', { name: 'Ada' }]], [undefined, null]]) {
+    const params = { messages: MESSAGES, response_format: format };
+    assert.deepEqual((await saying('stop').parse(params)).choices[0].message.parsed, expected);
+    assert.deepEqual((await saying('stop').stream(params).finalMessage()).parsed, expected);
+  }
+  for (const call of [(chat, params) => chat.parse(params), (chat, params) => chat.stream(params).finalMessage()]) {
+    assert.equal((await refusal(call(saying('length'), { messages: MESSAGES, response_format }))).code, 'UnfinishedAnswer');
+    assert.equal((await call(saying('length'), { messages: MESSAGES }).then((value) => value, (error) => error)).parsed ?? null, null);
+  }
+  assert.equal((await refusal(saying('stop').parse({ messages: MESSAGES, stream: true }))).param, 'stream');
+});
+
 /** OpenAI's own examples of their API reference. */
 const EXAMPLES = [
   { model: 'gpt-5', messages: [{ role: 'developer', content: 'You are a helpful assistant.' }, { role: 'user', content: 'Hello!' }] },

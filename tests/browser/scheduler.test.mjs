@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { mock, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 
+import { Flow } from '../../pkg/dist/flow.js';
 import { Scheduler } from '../../pkg/dist/generate.js';
 
 const LENGTH = 5000;
@@ -88,6 +89,37 @@ test('messages are heard between two tokens, though the next one is there', asyn
   assert.equal(finishReason, 'abort');
   // Node takes a thousand messages of one port and more before those of another; browsers take all in their order.
   assert.ok(count < LENGTH / 2, `${count} tokens, aborted at the third`);
+});
+
+test('what nobody reads is not generated, and is in nobody’s way', async () => {
+  const steps = [];
+  const scheduler = new Scheduler(scripted((begun, step) => (steps[begun] = step)), {});
+  /** A call whose events are read as `read` says. */
+  const start = (session) => {
+    const [flow, controller] = [new Flow(), new AbortController()];
+    const request = { prompt: { ids: Uint32Array.of(1) }, session, choices: 1, seed: 0, options: {} };
+    const ended = scheduler.generate(request, () => flow.sent(), controller.signal, flow);
+    return { flow, controller, ended };
+  };
+  const settle = () => new Promise((resolve) => setTimeout(resolve, 100));
+  const unread = [start(), start(), start(), start()];
+  await settle();
+  assert.ok(steps.length === 4 && steps.every((step) => step > 50 && step < 200), `${steps}`);
+  const waiting = [...steps];
+  // Others go on, though as many wait as may run at once.
+  assert.equal((await generate(scheduler, new AbortController().signal)).finishReason, 'length');
+  assert.deepEqual(steps.slice(0, 4), waiting);
+  unread[0].flow.taken(100);
+  await settle();
+  assert.equal(steps[0], waiting[0] + 100, 'so many more as were read');
+  for (const { controller } of unread) controller.abort();
+  for (const { ended } of unread) assert.equal((await ended)[0].finishReason, 'abort');
+  // Whoever waits for the session gets it.
+  const session = await scheduler.createSession();
+  const held = start(session);
+  await settle();
+  await scheduler.freeSession(session);
+  assert.equal((await held.ended)[0].finishReason, 'length');
 });
 
 test('an abort is heard while the module of structured output is on its way, and takes it from nobody else', async () => {

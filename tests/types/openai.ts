@@ -46,6 +46,17 @@ export async function use(client: MobileMoE): Promise<string> {
   return text;
 }
 
+/** Its helpers. */
+export async function helpers(client: MobileMoE): Promise<unknown> {
+  const params = { model: 'any', messages: [{ role: 'user' as const, content: 'Hello' }], user: 'me', store: false, metadata: {}, verbosity: 'medium' as const };
+  const stream = client.chat.completions.stream(params).on('content', (delta: string, snapshot: string) => [delta, snapshot]);
+  for await (const chunk of stream) ((theirs: OpenAI.Chat.ChatCompletionChunk) => theirs)(chunk);
+  const final: OpenAI.Chat.ParsedChatCompletion<{ name: string }> = await stream.finalChatCompletion();
+  const parsed: { name: string } | null | undefined = (await client.chat.completions.parse(params)).choices[0]?.message.parsed;
+  const [left, right] = (await client.chat.completions.create({ ...params, stream: true })).tee();
+  return [final, parsed, left.controller, right.toReadableStream()];
+}
+
 /** What is not known is no property of a request. */
 export const unknown: ChatCompletionCreateParams = {
   messages: [],
