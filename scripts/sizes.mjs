@@ -11,7 +11,7 @@ const PACKAGE = fileURLToPath(new URL('../pkg/', import.meta.url));
 /** What is loaded when: the first group whose pattern a file's path matches has it. */
 const GROUPS = [
   ['structured output, when first used', /constrain/],
-  ['adapters, when imported', /ai-sdk/],
+  ['adapters, when imported', /ai-sdk|prompt-api/],
   ['core', /./],
 ];
 
