@@ -1,6 +1,6 @@
 /**
  * llama.cpp's GBNF -> llguidance's Lark. Every character becomes a terminal of its own: llguidance's lexer takes the longest
- * terminal it can, and GBNF knows no terminals.
+ * terminal it can, and GBNF knows no terminals. The start is `root`, or, where there is none, `main`, as older grammars have it.
  */
 import { bad } from './check.js';
 import type { MobileMoEError } from './errors.js';
@@ -21,6 +21,7 @@ const HEX_DIGITS: Readonly<Record<string, number>> = { x: 2, u: 4, U: 8 };
 class Translation {
   readonly #source: string;
   readonly #param: string;
+  readonly #start: string;
   readonly #numbers = new Map<string, number>();
   readonly #defined = new Set<string>();
   /** Where in the source each rule is first used. */
@@ -30,6 +31,7 @@ class Translation {
   constructor(source: string, param: string) {
     this.#source = source;
     this.#param = param;
+    this.#start = /^\s*root\s*::=/m.test(source) || !/^\s*main\s*::=/m.test(source) ? 'root' : 'main';
   }
 
   lark(): string {
@@ -45,7 +47,7 @@ class Translation {
       rules.push(`${this.#rule(name)}: ${this.#alternatives(false)}`);
       if (this.#at < this.#source.length && this.#source[this.#at] !== '\n') throw this.#wrong(`"${this.#source[this.#at]}" is not expected here`);
     }
-    if (!this.#defined.has('root')) throw this.#wrong('there is no rule root');
+    if (!this.#defined.has(this.#start)) throw this.#wrong('there is no rule root');
     for (const [name, at] of this.#used) {
       if (!this.#defined.has(name)) throw this.#wrong(`there is no rule ${name}`, at);
     }
@@ -168,7 +170,7 @@ class Translation {
 
   /** What a rule is called in Lark. */
   #rule(name: string): string {
-    if (name === 'root') return 'start';
+    if (name === this.#start) return 'start';
     if (!this.#numbers.has(name)) this.#numbers.set(name, this.#numbers.size);
     return `r${this.#numbers.get(name)}_${name.toLowerCase().replaceAll('-', '_')}`;
   }

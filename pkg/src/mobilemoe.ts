@@ -7,6 +7,7 @@ import { Connection } from './connection.js';
 import { abortReason, MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
 import { chatMessages } from './messages.js';
+import type { ModelList } from './openai.js';
 import { ProgressMeter } from './progress.js';
 import type { WireLoadOptions } from './protocol.js';
 import { given, tokenIds } from './request.js';
@@ -33,6 +34,8 @@ export class MobileMoE {
   readonly chat: { readonly completions: ChatCompletions };
   /** `completions.create`, as the OpenAI client has it. */
   readonly completions: Completions;
+  /** `models.list()`, as the OpenAI client has it: the one that is loaded. */
+  readonly models: { list(): Promise<ModelList> };
   #loaded: Loaded;
   #disposed = false;
   /** Counts what was loaded and unloaded: a load that is overtaken is dropped. */
@@ -42,6 +45,9 @@ export class MobileMoE {
     this.#loaded = loaded;
     this.chat = { completions: new ChatCompletions(() => this.#loaded) };
     this.completions = new Completions(() => this.#loaded);
+    this.models = {
+      list: async () => ({ object: 'list', data: [{ id: this.#loaded.model, object: 'model', created: 0, owned_by: 'mobilemoe-web' }] }),
+    };
   }
 
   /** What was loaded and where it runs: model sizes, adapter, bytes on the GPU, context length. */

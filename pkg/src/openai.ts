@@ -253,3 +253,9 @@ export interface CompletionChunkChoice extends Partial<ChoiceFacts> {
   logprobs: TextLogprobs | null;
   routing?: Routing[];
 }
+
+/** What `models.list()` gives. */
+export interface ModelList {
+  object: 'list';
+  data: { id: string; object: 'model'; created: number; owned_by: string }[];
+}

@@ -45,6 +45,7 @@ const CASES = [
   ['root ::= (\n  "x" | # one\n  Rule_2\n)\nRule_2 ::= .', ['x', '\n', '🦙'], ['', 'xx']],
   ['root ::= a\n  | "b"\na ::= "\\"\\\\\\U0001F999" [\\]\\-\\\\^]', ['"\\🦙]', '"\\🦙-', 'b'], ['"\\🦙x']],
   ['root ::= ""', [''], ['a']],
+  ['main ::= "a" b\nb ::= "b"', ['ab'], ['b']],
 ];
 
 test('a GBNF grammar allows what llama.cpp allows', () => {

@@ -184,13 +184,14 @@ browserTest('the Prompt API, and an engine that changes its model', { timeoutMs:
       const overtaken = failure(engine.reload('synthetic-tiny'));
       await engine.reload('/fixtures/tiny-a/', { contextLength: 128 });
       const facts = [engine.facts.contextLength, engine.facts.layers];
-      const answer = (await engine.completions.create({ prompt: [1, 2], max_tokens: 3 })).model;
+      const { model } = await engine.completions.create({ prompt: [1, 2], max_tokens: 3 });
+      const answer = [model, (await engine.models.list()).data[0].id].join();
       prints.push((await engine.completions.create({ prompt: [1, 2], max_tokens: 1 })).system_fingerprint);
       engine.dispose();
       return { codes, facts, prints, answer, overtaken: (await overtaken).code, disposed: (await failure(engine.reload())).code };
     });
     assert.deepEqual(codes, ['NotLoaded', 'NotLoaded', 'NotLoaded', 'BadOptions', 'NotLoaded']);
-    assert.deepEqual([facts[0], answer, overtaken, disposed], [128, 'tiny-a', 'Aborted', 'Disposed']);
+    assert.deepEqual([facts[0], answer, overtaken, disposed], [128, 'tiny-a,tiny-a', 'Aborted', 'Disposed']);
     assert.match(prints[0], /^fp_[0-9a-f]{8}$/);
     assert.ok(prints[0] === prints[1] && prints[2] !== prints[0], `${prints}`);
   });

@@ -19,6 +19,7 @@ export type Responses = [
   Accepts<OpenAI.Chat.ChatCompletionChunk, ChatCompletionChunk>,
   Accepts<OpenAI.Completion, Completion>,
   Accepts<OpenAI.CompletionUsage, CompletionUsage>,
+  Accepts<OpenAI.Model, Awaited<ReturnType<MobileMoE['models']['list']>>['data'][number]>,
   Accepts<OpenAI.Chat.ChatCompletionTokenLogprob, NonNullable<ChatCompletion['choices'][number]['logprobs']>['content'][number]>,
 ];
 
