@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # `npm test`: sets up what is missing and runs every check and test, stopping at the first that fails.
-# The last line counts the tests: "N passed, N failed".
+# The last line counts the tests: "N passed, N failed". What takes longer than that is in test-long.sh.
 set -euo pipefail
 . "$(dirname "$0")/toolchain.sh"
 
@@ -26,6 +26,7 @@ step() {
 finish() {
   echo "=== time"
   printf '%s\n' "${timings[@]}" "$(printf '%5d s  in all' $SECONDS)"
+  slowest
   sed 's/\x1b\[[0-9;]*m//g' "$logs"/* | awk '
     /^test result:/ { passed += $4; failed += $6; skipped += $8 }
     /^ℹ pass / { passed += $3 }
@@ -38,9 +39,21 @@ finish() {
     }'
 }
 
+# The ten slowest: test programs of cargo ("finished in 2.31s"), tests of node ("✔ name (2310.5ms)").
+slowest() {
+  echo "=== the slowest"
+  sed 's/\x1b\[[0-9;]*m//g' "$logs"/* | awk '
+    /^ *Running / { program = $0; sub(/^ *Running (unittests )?/, "", program); sub(/ \(.*/, "", program) }
+    /^test result:.*finished in/ { seconds = $NF; sub("s$", "", seconds); printf "%8.1f s  %s\n", seconds, program }
+    /^✔ .*\([0-9.]+ms\)$/ { ms = $NF; gsub(/[(ms)]/, "", ms); name = $0; sub(/^✔ /, "", name); sub(/ \([0-9.]+ms\)$/, "", name); printf "%8.1f s  %s\n", ms / 1000, name }
+  ' | sort -rn | head -n 10
+}
+
 native_tests() {
   # Vulkan in software, so that every machine runs the same tests; set VK_ICD_FILENAMES to run them on another driver.
-  VK_ICD_FILENAMES=${VK_ICD_FILENAMES:-$(compgen -G '/usr/share/vulkan/icd.d/lvp_icd.*.json' | head -n1)} cargo test --quiet --workspace
+  export VK_ICD_FILENAMES=${VK_ICD_FILENAMES:-$(compgen -G '/usr/share/vulkan/icd.d/lvp_icd.*.json' | head -n1)}
+  # Mesa spends most of these tests' time on optimising kernels that run for milliseconds: less than half without.
+  GALLIVM_PERF=${GALLIVM_PERF:-nopt} cargo test --workspace
 }
 
 wasm_clippy() {

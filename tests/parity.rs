@@ -108,14 +108,20 @@ fn gpu_expected(fixture: &Fixture, quantized: Option<&Reference>, prompt: &str, 
     }
 }
 
-/// On a software GPU the longest prompts take minutes: by default they are run once a checkpoint, in large chunks.
-/// `MOBILEMOE_PARITY=full` runs every prompt every way, with either style of kernels, and every form of them.
+/// On a software GPU the longest prompts take minutes, and so does compiling a checkpoint's kernels: by default the longest
+/// prompts are run once a checkpoint, in large chunks, and every way to run is tried on one or two checkpoints.
+/// `MOBILEMOE_PARITY=full` (`npm run test:long`) runs every prompt every way on each, with every form of the kernels.
 fn longest(usual: usize) -> usize {
     if full() { 1500 } else { usual }
 }
 
 fn full() -> bool {
     std::env::var("MOBILEMOE_PARITY").is_ok_and(|scope| scope == "full")
+}
+
+/// The checkpoints that a way to run is tried on.
+fn on(usual: &[&'static str]) -> Vec<&'static str> {
+    if full() { CHECKPOINTS.to_vec() } else { usual.to_vec() }
 }
 
 fn gpu_matches(name: &'static str, form: Form, kv: KvFormat, chunk_tokens: usize, longest: usize) {
@@ -161,38 +167,46 @@ fn gpu_matches(name: &'static str, form: Form, kv: KvFormat, chunk_tokens: usize
 fn gpu_in_large_chunks() {
     for name in CHECKPOINTS {
         gpu_matches(name, Form::QUADS, KvFormat::F32, 512, 1500);
-        gpu_matches(name, Form::THREAD, KvFormat::F32, 512, longest(33));
         gpu_matches(name, Form::WORKGROUP, KvFormat::F32, 512, longest(33));
+    }
+    for name in on(&["tiny-a"]) {
+        gpu_matches(name, Form::THREAD, KvFormat::F32, 512, longest(33));
     }
 }
 
 /// A chunk that is no multiple of the tile, and shorter than most prompts.
 #[test]
 fn gpu_in_chunks_of_37() {
-    for name in CHECKPOINTS {
+    for name in on(&["tiny-c"]) {
         gpu_matches(name, Form::QUADS, KvFormat::F32, 37, longest(130));
-        gpu_matches(name, Form::THREAD, KvFormat::F32, 37, longest(130));
         gpu_matches(name, Form::WORKGROUP, KvFormat::F32, 37, longest(130));
+    }
+    for name in on(&["tiny-a"]) {
+        gpu_matches(name, Form::THREAD, KvFormat::F32, 37, longest(130));
     }
 }
 
 #[test]
 fn gpu_token_by_token() {
-    for name in CHECKPOINTS {
+    for name in on(&["tiny-a", "tiny-a-sft"]) {
         gpu_matches(name, Form::THREAD, KvFormat::F32, 1, longest(130));
+    }
+    for name in on(&["tiny-c"]) {
         gpu_matches(name, Form::WORKGROUP, KvFormat::F32, 1, longest(130));
     }
 }
 
 #[test]
 fn gpu_with_smaller_cache() {
-    for name in CHECKPOINTS {
+    for name in on(&["tiny-c"]) {
         gpu_matches(name, Form::QUADS, KvFormat::F16, 512, longest(130));
-        gpu_matches(name, Form::THREAD, KvFormat::F16, 512, longest(33));
+        gpu_matches(name, Form::WORKGROUP, KvFormat::F16, 512, longest(33));
+    }
+    for name in on(&["tiny-a-sft"]) {
         gpu_matches(name, Form::QUADS, KvFormat::I8, 512, longest(33));
-        if full() {
-            gpu_matches(name, Form::WORKGROUP, KvFormat::F16, 512, 1500);
-        }
+    }
+    for name in on(&["tiny-a"]) {
+        gpu_matches(name, Form::THREAD, KvFormat::F16, 512, longest(33));
     }
 }
 

@@ -136,7 +136,7 @@ mod tests {
         let (gpu, mut random) = setup(8);
         let forms = forms(&gpu);
         for case in 0..2 * forms.len() {
-            let config = config(&mut random);
+            let config = config_of(&mut random, case % 2 == 0);
             let layer = LayerConfig {
                 rope: true,
                 moe: random.u8(..4) != 0,

@@ -90,7 +90,7 @@ mod tests {
             let form = forms[case / 2];
             let config = ModelConfig {
                 vocab_size: random.usize(40..700),
-                ..config(&mut random)
+                ..config_of(&mut random, case % 2 == 0)
             };
             let hidden = config.hidden_size;
             let count = random.usize(1..10);

@@ -23,7 +23,7 @@ pub mod route;
 pub mod routed_down;
 pub mod sample;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod transpose;
 
 use form::Block;

@@ -164,7 +164,7 @@ mod tests {
         let forms = forms(&gpu);
         for case in 0..2 * forms.len() {
             let form = forms[case / 2];
-            let mut config = config(&mut random);
+            let mut config = config_of(&mut random, case % 2 == 0);
             if case == 0 {
                 config.query_heads = config.kv_heads * 70; // more than fit workgroup memory
             }

@@ -163,7 +163,7 @@ mod tests {
         let forms = forms(&gpu);
         for case in 0..2 * forms.len() {
             let form = forms[case / 2];
-            let config = config(&mut random);
+            let config = config_of(&mut random, case % 2 == 0);
             let layer = LayerConfig {
                 rope: random.u8(..3) != 0,
                 moe: true,
@@ -171,7 +171,7 @@ mod tests {
             };
             let data = LayerData::new(&mut random, &config, layer);
             let (position, count) = (random.usize(..200), random.usize(1..10));
-            let kv = [KvFormat::F32, [KvFormat::F16, KvFormat::I8][random.usize(..2)]][case % 2];
+            let kv = [KvFormat::F32, [KvFormat::F16, KvFormat::I8][random.usize(..2)]][random.usize(..2)];
             let shape = LayerShape {
                 config: &config,
                 layer,

@@ -196,14 +196,14 @@ mod tests {
         let (gpu, mut random) = setup(12);
         let forms: Vec<Form> = forms(&gpu).into_iter().filter(|form| form.tile > 1).collect();
         for case in 0..2 * forms.len() {
-            let config = config(&mut random);
+            let config = config_of(&mut random, case % 2 == 0);
             let layer = LayerConfig {
                 rope: true,
                 moe: true,
                 window: None,
             };
             let data = LayerData::new(&mut random, &config, layer);
-            let count = [random.usize(1..5), random.usize(9..41)][case % 2];
+            let count = [random.usize(1..5), random.usize(9..41)][random.usize(..2)];
             let shape = LayerShape {
                 config: &config,
                 layer,

@@ -20,8 +20,8 @@ pub fn setup(seed: u64) -> (Gpu, fastrand::Rng) {
 }
 
 /// Forms that the device can run, for one token and for tiles: the plain ones, and each way to keep inputs with each tile, by
-/// turns with and without subgroups; the thread style, where sizes decide how work is shared, three times (quads twice). With
-/// `MOBILEMOE_PARITY=full` all there are.
+/// turns with and without subgroups. With `MOBILEMOE_PARITY=full` all there are, and those of the thread style, where sizes
+/// decide how work is shared, more than once: Mesa takes 5 to 30 s to compile one.
 pub fn forms(gpu: &Gpu) -> Vec<Form> {
     let features = pollster::block_on(gpu.features()).unwrap();
     println!("{}: {features:?}", gpu.info.name);
@@ -31,19 +31,15 @@ pub fn forms(gpu: &Gpu) -> Vec<Form> {
             "forms with subgroups would go untested"
         );
     }
-    let full = std::env::var("MOBILEMOE_PARITY").is_ok_and(|scope| scope == "full");
+    let full = full();
     let tiled = Form::all();
     let decoding = tiled
         .clone()
         .filter(|form| form.tile == PREFILL_TILE)
         .map(Form::decoding);
-    let thread = [
-        Form::THREAD.decoding(),
-        Form::THREAD,
-        Form::THREAD.decoding(),
-        Form::THREAD,
-    ];
-    (decoding.chain(tiled).chain(thread).chain([Form::QUADS]))
+    let again = [Form::THREAD.decoding(), Form::THREAD].repeat(2);
+    (decoding.chain(tiled))
+        .chain(again.into_iter().chain([Form::QUADS]).filter(|_| full))
         .filter(|form| form.check(features).is_ok())
         .filter(|form| {
             full || form.style == Style::Thread
@@ -53,9 +49,19 @@ pub fn forms(gpu: &Gpu) -> Vec<Form> {
         .collect()
 }
 
-/// A small model of random shape; every other one is made of round numbers, so that threads have several blocks of rows each.
+/// Whether everything is to be tested that `npm run test:long` tests.
+pub fn full() -> bool {
+    std::env::var("MOBILEMOE_PARITY").is_ok_and(|scope| scope == "full")
+}
+
+/// A small model of random shape.
 pub fn config(random: &mut fastrand::Rng) -> ModelConfig {
     let round = random.bool();
+    config_of(random, round)
+}
+
+/// A small model of random shape; of `round` numbers, so that threads have several blocks of rows each, or of odd ones.
+pub fn config_of(random: &mut fastrand::Rng, round: bool) -> ModelConfig {
     let size = |of_round: usize, of_other: usize| if round { of_round } else { of_other };
     let kv_heads = size(4, random.usize(1..4));
     let layer = LayerConfig {
