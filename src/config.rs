@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::Result;
+use crate::{Result, json};
 
 /// The only INT4 format there is so far (`quantization.format`).
 pub const INT4_FORMAT: &str = "mobilemoe-int4-g32";
@@ -95,8 +95,7 @@ impl ModelConfig {
     /// Keys that do not change what is computed are ignored. What the engine cannot compute is refused, with the field,
     /// its value and what would be accepted: [`ConfigError::Json`] or [`ConfigError::Field`].
     pub fn from_json(text: &[u8]) -> Result<ModelConfig> {
-        let root: Map<String, Value> =
-            serde_json::from_slice(text).map_err(|error| ConfigError::Json(error.to_string()))?;
+        let root: Map<String, Value> = json::from_slice(text).map_err(|error| ConfigError::Json(error.to_string()))?;
         let fields = Fields(&root);
 
         fields.constant("model_type", &Value::from("mobilemoe"))?;
@@ -135,10 +134,33 @@ impl ModelConfig {
         };
 
         fields.constant("hidden_act", &Value::from("silu"))?;
-        fields.constant_if_present("attention_bias", &Value::from(false))?;
-        fields.constant_if_present("attn_temperature_tuning", &Value::from(false))?;
-        fields.constant_if_present("quantization_config", &Value::Null)?;
+        // What other models compute, and this engine does not: fine where it says that nothing is to be done.
+        for (field, neutral) in [
+            ("attention_bias", Value::from(false)),
+            ("attention_multiplier", Value::from(0.125)),
+            ("attn_logit_softcapping", Value::Null),
+            ("attn_temperature_tuning", Value::from(false)),
+            ("clip_qkv", Value::Null),
+            ("embedding_multiplier", Value::from(1)),
+            ("final_logit_softcapping", Value::Null),
+            ("first_k_dense_replace", Value::from(0)),
+            ("hidden_activation", Value::from("silu")),
+            ("logit_scale", Value::from(1)),
+            ("logits_scaling", Value::from(1)),
+            ("mlp_bias", Value::from(false)),
+            ("n_group", Value::from(1)),
+            ("n_shared_experts", Value::from(1)),
+            ("partial_rotary_factor", Value::from(1)),
+            ("quantization_config", Value::Null),
+            ("query_pre_attn_scalar", Value::from(64)),
+            ("residual_multiplier", Value::from(1)),
+            ("scoring_func", Value::from("sigmoid")),
+            ("topk_group", Value::from(1)),
+        ] {
+            fields.constant_if_present(field, &neutral)?;
+        }
 
+        let (rope_theta, rope_scaling) = fields.rope_parameters()?;
         let rope = fields.rope_layers(layer_count)?;
         let moe_step = match fields.present("interleave_moe_layer_step") {
             None => 1,
@@ -150,20 +172,28 @@ impl ModelConfig {
             moe: experts > 0 && (i + 1) % moe_step == 0,
             window,
         });
+        let layers: Vec<LayerConfig> = layers.collect();
+        // Llama 4 has it beside the step, and it counts there.
+        if let Some(listed) = fields.present("moe_layers") {
+            let with_experts = (0..layer_count).filter(|i| layers[*i].moe);
+            if *listed != with_experts.collect::<Value>() {
+                return Err(fields.bad("moe_layers", "must be what interleave_moe_layer_step says"));
+            }
+        }
 
         Ok(ModelConfig {
             vocab_size,
             hidden_size,
             expert_size,
             shared_size,
-            layers: layers.collect(),
+            layers,
             query_heads,
             kv_heads,
             head_dim,
             max_positions: fields.integer("max_position_embeddings", 1, 1 << 24)?,
             rms_norm_eps: fields.positive("rms_norm_eps")?,
-            rope_theta: fields.positive("rope_theta")?,
-            rope_scaling: fields.rope_scaling()?,
+            rope_theta,
+            rope_scaling,
             use_qk_norm: fields.boolean("use_qk_norm", true)?,
             experts,
             experts_per_token,
@@ -251,6 +281,8 @@ impl Fields<'_> {
     fn constant(&self, field: &'static str, expected: &Value) -> Result<()> {
         match self.0.get(field) {
             Some(value) if value == expected => Ok(()),
+            // 1 and 1.0 are the same to who wrote them.
+            Some(value) if value.is_number() && value.as_f64() == expected.as_f64() => Ok(()),
             _ => Err(self.bad(field, format!("must be {expected}"))),
         }
     }
@@ -307,19 +339,53 @@ impl Fields<'_> {
         flags.ok_or_else(|| self.bad(FIELD, format!("must be a list of {layers} flags, 0 or 1")))
     }
 
-    /// `rope_scaling`: absent, of type "default" (no scaling), or llama3.
-    fn rope_scaling(&self) -> Result<Option<RopeScaling>> {
-        const FIELD: &str = "rope_scaling";
+    /// Theta and scaling. Before transformers 5 they are `rope_theta` and `rope_scaling`; since then both are in
+    /// `rope_parameters`, at times one for each of `layer_types`. Where a config has both spellings they must agree.
+    fn rope_parameters(&self) -> Result<(f32, Option<RopeScaling>)> {
+        const FIELD: &str = "rope_parameters";
         let Some(value) = self.present(FIELD) else {
-            return Ok(None);
+            return Ok((self.positive("rope_theta")?, self.rope_scaling("rope_scaling")?));
         };
         let object = value.as_object().ok_or_else(|| self.bad(FIELD, "must be an object"))?;
-        match object.get("rope_type").or(object.get("type")).and_then(Value::as_str) {
-            Some("default") => return Ok(None),
-            Some("llama3") => {}
-            _ => return Err(self.bad(FIELD, "its rope_type must be \"llama3\" or \"default\"")),
+        let of_layer_types: Vec<&Value> = object.values().filter(|value| value.is_object()).collect();
+        if let [first, rest @ ..] = &of_layer_types[..] {
+            if of_layer_types.len() < object.len() || rest.iter().any(|other| other != first) {
+                return Err(self.bad(FIELD, "must be the same for every type of layer"));
+            }
+            let mut flat = self.0.clone();
+            flat.insert(FIELD.into(), (*first).clone());
+            return Fields(&flat).rope_parameters();
         }
         let inner = Fields(object);
+        let theta = match (inner.present("rope_theta"), self.present("rope_theta")) {
+            (None, _) => self.positive("rope_theta")?,
+            (Some(inside), Some(outside)) if inside.as_f64() != outside.as_f64() => {
+                return Err(self.bad("rope_theta", format!("must be what rope_parameters says, {inside}")));
+            }
+            _ => inner.positive("rope_theta")?,
+        };
+        let scaling = self.rope_scaling(FIELD)?;
+        if self.present("rope_scaling").is_some() && self.rope_scaling("rope_scaling")? != scaling {
+            return Err(self.bad("rope_scaling", "must be what rope_parameters says"));
+        }
+        Ok((theta, scaling))
+    }
+
+    /// The scaling in `rope_scaling` or `rope_parameters`: absent, of type "default" (no scaling), or llama3.
+    fn rope_scaling(&self, field: &'static str) -> Result<Option<RopeScaling>> {
+        let Some(value) = self.present(field) else {
+            return Ok(None);
+        };
+        let object = value.as_object().ok_or_else(|| self.bad(field, "must be an object"))?;
+        let inner = Fields(object);
+        inner.constant_if_present("partial_rotary_factor", &Value::from(1.0))?;
+        match inner.present("rope_type").or(inner.present("type")).map(Value::as_str) {
+            Some(Some("default")) => return Ok(None),
+            // Only theta, in `rope_parameters`.
+            None if field == "rope_parameters" => return Ok(None),
+            Some(Some("llama3")) => {}
+            _ => return Err(self.bad(field, "its rope_type must be \"llama3\" or \"default\"")),
+        }
         let scaling = RopeScaling {
             factor: inner.positive("factor")?,
             original_max_position_embeddings: inner.integer("original_max_position_embeddings", 1, 1 << 24)?,
@@ -403,7 +469,7 @@ fn shorten(text: String) -> String {
 /// A `config.json` the engine cannot take.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ConfigError {
-    #[error("config.json is not a JSON object: {0}")]
+    #[error("config.json cannot be read: {0}")]
     Json(String),
     #[error("config.json: `{field}` is {found}; {expected}")]
     Field {
@@ -532,6 +598,94 @@ mod tests {
                 (0, 0, 0)
             );
         }
+    }
+
+    #[test]
+    fn rope_parameters_of_transformers_5() {
+        let published = ModelConfig::from_json(published_s().to_string().as_bytes()).unwrap();
+        let read = |change: &dyn Fn(&mut Map<String, Value>)| {
+            let mut config = published_s();
+            let fields = config.as_object_mut().unwrap();
+            let scaling = fields.remove("rope_scaling").unwrap();
+            fields.insert("rope_parameters".into(), scaling);
+            change(fields);
+            ModelConfig::from_json(config.to_string().as_bytes())
+        };
+        let message = |result: Result<ModelConfig>| result.unwrap_err().to_string();
+        // Theta stays outside, goes inside, or is in both.
+        assert_eq!(read(&|_| {}).unwrap(), published);
+        assert_eq!(
+            read(&|fields| fields["rope_parameters"]["rope_theta"] = 500_000.into()).unwrap(),
+            published
+        );
+        let inside = |fields: &mut Map<String, Value>| {
+            fields.remove("rope_theta");
+            fields["rope_parameters"]["rope_theta"] = 500_000.into();
+        };
+        assert_eq!(read(&inside).unwrap(), published);
+        let by_type = |fields: &mut Map<String, Value>| {
+            inside(fields);
+            let parameters = fields["rope_parameters"].clone();
+            fields["rope_parameters"] =
+                serde_json::json!({"full_attention": parameters, "sliding_attention": parameters});
+        };
+        assert_eq!(read(&by_type).unwrap(), published);
+        // No scaling.
+        for unscaled in [
+            serde_json::json!({"rope_type": "default"}),
+            serde_json::json!({"rope_theta": 500_000}),
+        ] {
+            let config = read(&|fields| fields["rope_parameters"] = unscaled.clone()).unwrap();
+            assert_eq!((config.rope_scaling, config.rope_theta), (None, 500_000.0));
+        }
+        // What cannot be computed, or contradicts itself.
+        for (key, value) in [
+            ("rope_type", "yarn".into()),
+            ("partial_rotary_factor", Value::from(0.5)),
+            ("rope_type", 1.into()),
+        ] {
+            assert!(
+                message(read(&|fields| fields["rope_parameters"][key] = value.clone())).contains(key),
+                "{key}"
+            );
+        }
+        assert!(message(read(&|fields| fields["rope_parameters"]["rope_theta"] = 1.into())).contains("`rope_theta`"));
+        let two = |fields: &mut Map<String, Value>| {
+            by_type(fields);
+            fields["rope_parameters"]["sliding_attention"]["rope_theta"] = 10_000.into();
+        };
+        assert!(message(read(&two)).contains("every type of layer"));
+        let other = |fields: &mut Map<String, Value>| {
+            fields.insert("rope_scaling".into(), serde_json::json!({"rope_type": "default"}));
+        };
+        assert!(message(read(&other)).contains("`rope_scaling`"));
+    }
+
+    #[test]
+    fn what_other_models_compute_is_refused_by_name() {
+        let with = |field: &str, value: Value| {
+            let mut config = published_s();
+            config[field] = value;
+            ModelConfig::from_json(config.to_string().as_bytes())
+        };
+        for (field, value) in [
+            ("embedding_multiplier", 12.into()),
+            ("logits_scaling", 6.into()),
+            ("residual_multiplier", Value::from(0.22)),
+            ("attention_multiplier", Value::from(0.015625)),
+            ("partial_rotary_factor", Value::from(0.5)),
+            ("final_logit_softcapping", Value::from(30.0)),
+            ("scoring_func", "softmax".into()),
+            ("n_shared_experts", 2.into()),
+            ("moe_layers", vec![1, 3].into()),
+            ("embedding_multiplier", "Infinity".into()),
+        ] {
+            let message = with(field, value).unwrap_err().to_string();
+            assert!(message.contains(&format!("`{field}`")), "{message}");
+        }
+        assert!(with("residual_multiplier", Value::from(1.0)).is_ok());
+        assert!(with("moe_layers", (0..20).collect::<Vec<i32>>().into()).is_ok());
+        assert!(with("clip_qkv", Value::Null).is_ok());
     }
 
     #[test]

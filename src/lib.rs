@@ -9,6 +9,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod gpu;
+pub mod json;
 pub mod kernels;
 pub mod model;
 pub mod text;

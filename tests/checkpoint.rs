@@ -902,6 +902,53 @@ fn a_tensor_that_its_shard_lacks() {
     );
 }
 
+/// What the model does not need may be in the index and nowhere else; a shard of nothing else is not asked for.
+#[test]
+fn an_index_may_name_what_nobody_needs() {
+    let (mut repository, files) = sharded();
+    let index = repository.get_mut(INDEX_FILE).unwrap();
+    let mut json: serde_json::Value = serde_json::from_slice(index).unwrap();
+    json["weight_map"]["mtp.fc.weight"] = files[1].as_str().into();
+    json["weight_map"]["vision.weight"] = "model-vision.safetensors".into();
+    *index = serde_json::to_vec(&json).unwrap();
+    assert_eq!(open(&repository).unwrap().files(), files);
+    assert!(stream(&repository).is_ok());
+}
+
+#[test]
+fn files_that_are_something_else_are_named() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";
+    let page = "\n<!DOCTYPE html><html><head></head></html>";
+    let (sharded, files) = sharded();
+    let whole = Synth::new(ODD).in_memory().unwrap();
+    for (repository, file) in [
+        (&whole, "config.json"),
+        (&whole, "model.safetensors"),
+        (&sharded, INDEX_FILE),
+        (&sharded, files[1].as_str()),
+    ] {
+        for (content, told) in [(pointer, "git lfs pull"), (page, "HTML page")] {
+            let mut repository = repository.clone();
+            repository.insert(file, content);
+            let error = open(&repository).err().unwrap().to_string();
+            assert!(error.contains(file) && error.contains(told), "{file}: {error}");
+        }
+    }
+}
+
+#[test]
+fn json_of_windows_and_python_opens() {
+    let mut repository = Synth::new(ODD).in_memory().unwrap();
+    let config = String::from_utf8(repository.get("config.json").unwrap().to_vec()).unwrap();
+    let config = config.replacen(
+        '{',
+        "\u{feff}{\"initializer_range\": NaN, \"time_step_limit\": [0.0, Infinity],",
+        1,
+    );
+    repository.insert("config.json", config);
+    assert!(open(&repository).is_ok());
+}
+
 #[test]
 fn a_tensor_in_two_shards() {
     let (mut repository, files) = sharded();

@@ -181,7 +181,7 @@ fn knows_its_tokens() {
     assert_eq!(TOKENIZER.token_to_id("Ġworld"), Some(1917));
     assert_eq!(TOKENIZER.token_to_id("no such token"), None);
     assert!(TOKENIZER.is_special(128008) && !TOKENIZER.is_special(9906) && !TOKENIZER.is_special(u32::MAX));
-    assert_eq!(TOKENIZER.prefix_ids(), [128000]);
+    assert_eq!(TOKENIZER.encode("", true, false).unwrap(), [128000]);
     let error = TOKENIZER.decode(&[0, 128256], false).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -284,10 +284,10 @@ fn a_special_token_split_over_parts_stays_text() {
 }
 
 #[test]
-fn bos_comes_exactly_once() {
+fn the_template_alone_writes_special_tokens() {
     let without = with_source("{{ messages[0].content }}");
     let ids = encode_chat(&TOKENIZER, &without, &[Message::new("user", "Hello")], false).unwrap();
-    assert_eq!(ids, [128000, 9906]);
+    assert_eq!(ids, [9906]);
 }
 
 #[test]
@@ -406,7 +406,11 @@ fn a_repository_says_what_it_lacks() {
     // A Base model: a tokenizer and nothing else.
     repository.insert("tokenizer.json", serde_json::to_vec(&small()).unwrap());
     let text = open(&repository).unwrap();
-    assert!(text.template.is_none() && text.stop_token_ids.is_empty());
+    assert!(
+        text.template()
+            .is_err_and(|error| error.code() == "MissingChatTemplate")
+            && text.stop_token_ids.is_empty()
+    );
     let error = text.encode_chat(&[Message::new("user", "a")], true).unwrap_err();
     assert_eq!(error.code(), "MissingChatTemplate");
 
@@ -426,6 +430,55 @@ fn a_repository_says_what_it_lacks() {
     repository.insert("generation_config.json", r#"{"eos_token_id": "x"}"#);
     let error = open(&repository).err().unwrap().to_string();
     assert!(error.starts_with("generation_config.json cannot be read"), "{error}");
+}
+
+/// Plain prompts need no template: what is wrong with it is told to who sends messages.
+#[test]
+fn a_broken_template_fails_chats_only() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";
+    for (file, content, code, told) in [
+        (
+            "chat_template.jinja",
+            "{% if %}",
+            "ChatTemplateSyntax",
+            "does not parse",
+        ),
+        ("chat_template.jinja", "<!doctype html><html>", "NoTemplate", "HTML"),
+        ("chat_template.jinja", pointer, "NoTemplate", "git lfs pull"),
+        ("chat_template.json", "{", "Json", "chat_template.json"),
+        (
+            "tokenizer_config.json",
+            r#"{"chat_template": "{{"}"#,
+            "ChatTemplateSyntax",
+            "does not parse",
+        ),
+    ] {
+        let mut repository = MemoryRepository::default();
+        repository.insert("tokenizer.json", serde_json::to_vec(&small()).unwrap());
+        repository.insert(file, content);
+        let text = pollster::block_on(Text::open(&repository)).unwrap();
+        assert!(text.tokenizer.encode("a", true, false).is_ok());
+        let error = text.encode_chat(&[Message::new("user", "a")], true).unwrap_err();
+        assert_eq!(error.code(), code, "{file} {content}");
+        assert!(error.to_string().contains(told), "{error}");
+    }
+}
+
+#[test]
+fn where_templates_come_from() {
+    let mut repository = MemoryRepository::default();
+    repository.insert("tokenizer.json", serde_json::to_vec(&small()).unwrap());
+    let mut rendered = |file: &str, content: &str| {
+        repository.insert(file, content);
+        let text = pollster::block_on(Text::open(&repository)).unwrap();
+        text.template().unwrap().render(&[], true).unwrap()
+    };
+    assert_eq!(rendered("chat_template.json", r#"{"chat_template": "json"}"#), "json");
+    let config = "\u{feff}{\"chat_template\": \"config\", \"model_max_length\": Infinity}";
+    assert_eq!(rendered("tokenizer_config.json", config), "config");
+    // Not a template, so the one of the config counts.
+    assert_eq!(rendered("chat_template.jinja", "<html>"), "config");
+    assert_eq!(rendered("chat_template.jinja", "jinja\r\n!"), "jinja\n!");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What can be wrong with a checkpoint's files.
 
 use super::safetensors::Dtype;
+use crate::json::Imposter;
 
 /// A file or tensor that is not what it should be. Every variant names the file or tensor, what was expected and what
 /// was found.
@@ -28,6 +29,8 @@ pub enum CheckpointError {
         header_bytes: u64,
         file_bytes: u64,
     },
+    #[error("{file} is not a safetensors file: {imposter}")]
+    Imposter { file: String, imposter: Imposter },
     #[error("{file}: the safetensors header is not valid: {reason}")]
     HeaderJson { file: String, reason: String },
     #[error("{file}: tensor `{tensor}`: unknown dtype {found:?}")]
@@ -138,6 +141,7 @@ impl CheckpointError {
             Write { .. } => "Write",
             EndOfFile { .. } => "EndOfFile",
             HeaderLength { .. } => "HeaderLength",
+            Imposter { .. } => "Imposter",
             HeaderJson { .. } => "HeaderJson",
             UnknownDtype { .. } => "UnknownDtype",
             TensorBytes { .. } => "TensorBytes",

@@ -1,6 +1,6 @@
 //! Which tensors a model of a given [`ModelConfig`] has, in the published INT4 layout and in the BF16 one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     CheckpointError,
@@ -177,6 +177,15 @@ pub fn parameters(config: &ModelConfig) -> Vec<Parameter> {
 /// The tensors that [`Checkpoint::stream`](super::Checkpoint::stream) delivers: those of the published INT4 files.
 pub fn runtime_tensors(config: &ModelConfig) -> Vec<TensorSpec> {
     parameters(config).iter().flat_map(Parameter::runtime_tensors).collect()
+}
+
+/// Every name under which a file may hold something of the model, an LM head that may be one too many included.
+pub(super) fn known_names(config: &ModelConfig) -> HashSet<String> {
+    let of_parameters = parameters(config)
+        .into_iter()
+        .flat_map(|parameter| parameter.stored_names().collect::<Vec<_>>());
+    let of_heads = ["weight", "qweight", "weight_scale"].map(|name| format!("lm_head.{name}"));
+    of_parameters.chain(of_heads).collect()
 }
 
 /// What becomes of a tensor of the file on its way to the runtime layout.

@@ -6,11 +6,11 @@ use serde::Deserialize;
 
 use super::{
     ByteSource, CheckpointError, Parameter, Repository, TensorInfo,
-    manifest::{Role, assign},
+    manifest::{Role, assign, known_names},
     read_file,
     safetensors::{Header, read_header},
 };
-use crate::{ModelConfig, Result};
+use crate::{ModelConfig, Result, json};
 
 pub const CONFIG_FILE: &str = "config.json";
 pub const WEIGHTS_FILE: &str = "model.safetensors";
@@ -80,16 +80,22 @@ impl<R: Repository> Checkpoint<R> {
                 .ok_or_else(|| CheckpointError::MissingFile {
                     file: WEIGHTS_FILE.into(),
                 })?;
-            for (file, expected) in parse_index(&index)? {
+            let known = known_names(&config);
+            for (file, mut indexed) in parse_index(&index)? {
+                // Whoever quantizes a model again may drop what nobody needs and leave it in the index, or need a shard no more.
+                indexed.retain(|tensor| known.contains(tensor));
+                if indexed.is_empty() {
+                    continue;
+                }
                 let source = repository
                     .open(&file)
                     .await?
                     .ok_or_else(|| CheckpointError::MissingShard {
                         file: file.clone(),
-                        tensor: expected[0].clone(),
+                        tensor: indexed[0].clone(),
                     })?;
                 let header = read_header(&source, &file).await?;
-                check_shard(&file, &expected, &header)?;
+                check_shard(&file, &indexed, &header)?;
                 add(file, source, header);
             }
         }
@@ -178,7 +184,7 @@ impl<R: Repository> Checkpoint<R> {
 }
 
 /// The index of a sharded checkpoint: tensors by file, both sorted by name.
-fn parse_index(json: &[u8]) -> Result<BTreeMap<String, Vec<String>>, CheckpointError> {
+fn parse_index(bytes: &[u8]) -> Result<BTreeMap<String, Vec<String>>, CheckpointError> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
@@ -187,7 +193,7 @@ fn parse_index(json: &[u8]) -> Result<BTreeMap<String, Vec<String>>, CheckpointE
         file: INDEX_FILE.into(),
         reason,
     };
-    let index: Index = serde_json::from_slice(json).map_err(|error| bad(error.to_string()))?;
+    let index: Index = json::from_slice(bytes).map_err(|error| bad(error.to_string()))?;
     let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (tensor, file) in index.weight_map {
         // The name goes into a path or a URL: it must stay inside the repository.

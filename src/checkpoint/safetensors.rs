@@ -10,10 +10,13 @@ use serde::{
 };
 
 use super::{ByteSource, CheckpointError, TensorSpec};
-use crate::Result;
+use crate::{Result, json::Imposter};
 
 /// No header is near this size (a per-expert L checkpoint needs about 1 MB); a larger one is a lie about the length.
 pub const MAX_HEADER_BYTES: u64 = 16 << 20;
+
+/// As much as tells what a file is that is no safetensors file.
+const IMPOSTER_BYTES: u64 = 256;
 
 /// The element types of safetensors files, in the order by which files sort their tensors (largest first).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -83,6 +86,15 @@ pub async fn read_header(source: &impl ByteSource, file: &str) -> Result<Header>
     }
     let header_bytes = u64::from_le_bytes(length);
     if !(2..=MAX_HEADER_BYTES.min(file_bytes.saturating_sub(8))).contains(&header_bytes) {
+        let mut start = vec![0; file_bytes.min(IMPOSTER_BYTES) as usize];
+        source.read(0, &mut start).await?;
+        if let Some(imposter) = Imposter::of(&start) {
+            return Err(CheckpointError::Imposter {
+                file: file.into(),
+                imposter,
+            }
+            .into());
+        }
         return Err(CheckpointError::HeaderLength {
             file: file.into(),
             header_bytes,

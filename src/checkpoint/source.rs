@@ -20,6 +20,10 @@ pub trait Repository {
     type Source: ByteSource;
     /// Opens a file by its name relative to the repository; `None` if it does not exist.
     async fn open(&self, file: &str) -> Result<Option<Self::Source>>;
+    /// Opens a file that may be missing. Over HTTP, servers have other ways to say so than 404.
+    async fn open_optional(&self, file: &str) -> Result<Option<Self::Source>> {
+        self.open(file).await
+    }
 }
 
 /// Nothing that is read whole is near this size (Llama 3's `tokenizer.json` has 17 MB).

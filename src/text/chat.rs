@@ -7,8 +7,8 @@
 
 use super::{ChatTemplate, Message, TextError, Tokenizer, tokenizer::Piece};
 
-/// The ids of a conversation. The beginning-of-text token comes first exactly once, whether or not the template
-/// writes it.
+/// The ids of a conversation. As transformers has it, the template writes every special token that the model expects:
+/// none is added to it.
 pub fn encode_chat(
     tokenizer: &Tokenizer,
     template: &ChatTemplate,
@@ -38,9 +38,6 @@ pub fn encode_chat(
             }
             tokenizer.encode_into(&text, true, &mut ids)?;
         }
-    }
-    if !ids.starts_with(tokenizer.prefix_ids()) {
-        ids.splice(0..0, tokenizer.prefix_ids().iter().copied());
     }
     Ok(ids)
 }

@@ -1,10 +1,12 @@
 //! What can be wrong with a repository's text files, or with what is asked of them.
 
+use crate::json::{Imposter, JsonError};
+
 /// Failures of the tokenizer, the chat template and stop strings.
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
     #[error("tokenizer.json cannot be read: {0}")]
-    TokenizerJson(#[source] serde_json::Error),
+    TokenizerJson(#[source] JsonError),
     #[error("tokenizer.json: `{field}` is {found}; expected {expected}")]
     TokenizerField {
         field: String,
@@ -16,10 +18,9 @@ pub enum TextError {
     #[error("token id {id} is out of range: the tokenizer has {vocab_size} tokens")]
     TokenIdOutOfRange { id: u32, vocab_size: usize },
     #[error("{file} cannot be read: {source}")]
-    Json {
-        file: &'static str,
-        source: serde_json::Error,
-    },
+    Json { file: &'static str, source: JsonError },
+    #[error("{file} cannot be read: {imposter}")]
+    NoTemplate { file: &'static str, imposter: Imposter },
     #[error("{file} is not UTF-8: {source}")]
     NotUtf8 {
         file: &'static str,
@@ -35,6 +36,9 @@ pub enum TextError {
     MissingChatTemplate,
     #[error("tokenizer_config.json: `chat_template` holds {names:?}; expected one of them to be named \"default\"")]
     NoDefaultChatTemplate { names: Vec<String> },
+    /// What stood in the way when the template was read: chats fail with it, plain prompts do not need it.
+    #[error(transparent)]
+    BrokenTemplate(#[from] BrokenTemplate),
     #[error("the chat template does not parse: {0}")]
     ChatTemplateSyntax(#[source] minijinja::Error),
     #[error("the chat template failed: {0}")]
@@ -51,6 +55,23 @@ pub enum TextError {
     EmptyStopString { index: usize },
 }
 
+/// Why a repository has no chat template that can be used; kept, to be told to each chat.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct BrokenTemplate {
+    code: &'static str,
+    message: String,
+}
+
+impl From<TextError> for BrokenTemplate {
+    fn from(error: TextError) -> Self {
+        BrokenTemplate {
+            code: error.code(),
+            message: error.to_string(),
+        }
+    }
+}
+
 impl TextError {
     /// The variant's name.
     pub fn code(&self) -> &'static str {
@@ -60,10 +81,12 @@ impl TextError {
             TextError::Encode { .. } => "Encode",
             TextError::TokenIdOutOfRange { .. } => "TokenIdOutOfRange",
             TextError::Json { .. } => "Json",
+            TextError::NoTemplate { .. } => "NoTemplate",
             TextError::NotUtf8 { .. } => "NotUtf8",
             TextError::FileTooLarge { .. } => "FileTooLarge",
             TextError::MissingChatTemplate => "MissingChatTemplate",
             TextError::NoDefaultChatTemplate { .. } => "NoDefaultChatTemplate",
+            TextError::BrokenTemplate(broken) => broken.code,
             TextError::ChatTemplateSyntax(_) => "ChatTemplateSyntax",
             TextError::ChatTemplateRender(_) => "ChatTemplateRender",
             TextError::ChatTemplateRefusal(_) => "ChatTemplateRefusal",

@@ -3,6 +3,7 @@
 mod chat;
 mod detokenize;
 mod error;
+mod python_json;
 mod repository;
 mod stop;
 mod template;
@@ -12,7 +13,7 @@ mod vocabulary;
 
 pub use chat::encode_chat;
 pub use detokenize::Detokenizer;
-pub use error::TextError;
+pub use error::{BrokenTemplate, TextError};
 pub use repository::Text;
 pub use stop::{StopStep, StopStrings};
 pub use template::{ChatTemplate, Content, Message, Part};

@@ -5,14 +5,15 @@ use serde::Deserialize;
 use crate::{
     Result,
     checkpoint::{ByteSource, CheckpointError, Repository},
-    text::{ChatTemplate, Message, TextError, Tokenizer, encode_chat, template::TokenizerConfig},
+    json,
+    text::{BrokenTemplate, ChatTemplate, Message, TextError, Tokenizer, encode_chat, template::TokenizerConfig},
 };
 
 /// What a model needs to read and write text.
 pub struct Text {
     pub tokenizer: Tokenizer,
-    /// Base models have none.
-    pub template: Option<ChatTemplate>,
+    /// Base models have none; one that cannot be used fails chats, not the loading.
+    pub template: Result<ChatTemplate, BrokenTemplate>,
     /// Every id that ends a generation, ascending: the eos ids of `generation_config.json` and `config.json`, the
     /// tokenizer's `eos_token`, and `<|eot|>`.
     pub stop_token_ids: Vec<u32>,
@@ -39,32 +40,21 @@ impl Text {
                 config = config.or(TokenizerConfig::from_json(file, &json)?);
             }
         }
-        // Newer repositories keep the template in a file of its own, which then counts.
-        if let Some(source) = read(repository, "chat_template.jinja", CONFIG_LIMIT_BYTES).await? {
-            let source = String::from_utf8(source).map_err(|error| TextError::NotUtf8 {
-                file: "chat_template.jinja",
-                source: error.utf8_error(),
-            })?;
-            config.set_template(source);
-        }
+        let special_tokens = config.special_tokens();
+        let template = template(repository, config).await?;
 
-        let eos_token = config.special_tokens().remove("eos_token");
-        let end_tokens = eos_token.as_deref().into_iter().chain(["<|eot|>"]);
+        let eos_token = special_tokens.get("eos_token").map(String::as_str);
+        let end_tokens = eos_token.into_iter().chain(["<|eot|>"]);
         let mut stop_token_ids: Vec<u32> = end_tokens.filter_map(|token| tokenizer.token_to_id(token)).collect();
         for file in ["generation_config.json", "config.json"] {
             if let Some(json) = read(repository, file, CONFIG_LIMIT_BYTES).await? {
-                let eos: EosTokens =
-                    serde_json::from_slice(&json).map_err(|source| TextError::Json { file, source })?;
+                let eos: EosTokens = json::from_slice(&json).map_err(|source| TextError::Json { file, source })?;
                 stop_token_ids.extend(eos.ids());
             }
         }
         stop_token_ids.sort_unstable();
         stop_token_ids.dedup();
 
-        let template = match config.into_template() {
-            Err(TextError::MissingChatTemplate) => None,
-            template => Some(template?),
-        };
         Ok(Text {
             tokenizer,
             template,
@@ -74,13 +64,54 @@ impl Text {
 
     /// The ids of a conversation, see [`encode_chat`]; an error for Base models, which have no template.
     pub fn encode_chat(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Vec<u32>, TextError> {
-        let template = self.template.as_ref().ok_or(TextError::MissingChatTemplate)?;
-        encode_chat(&self.tokenizer, template, messages, add_generation_prompt)
+        encode_chat(&self.tokenizer, self.template()?, messages, add_generation_prompt)
+    }
+
+    /// The chat template, or why there is none.
+    pub fn template(&self) -> Result<&ChatTemplate, TextError> {
+        self.template.as_ref().map_err(|broken| broken.clone().into())
     }
 }
 
+/// The template of `chat_template.jinja`, where newer repositories keep it; else of `tokenizer_config.json`; else of
+/// `chat_template.json`, where processors of some years kept it.
+async fn template(
+    repository: &impl Repository,
+    mut config: TokenizerConfig,
+) -> Result<Result<ChatTemplate, BrokenTemplate>> {
+    const FILE: &str = "chat_template.jinja";
+    const JSON: &str = "chat_template.json";
+    if let Some(source) = read(repository, FILE, CONFIG_LIMIT_BYTES).await? {
+        match source_text(FILE, source) {
+            Ok(source) => config.set_template(source),
+            Err(error) if !config.has_template() => return Ok(Err(error.into())),
+            Err(_) => {}
+        }
+    } else if !config.has_template()
+        && let Some(json) = read(repository, JSON, CONFIG_LIMIT_BYTES).await?
+    {
+        match TokenizerConfig::from_json(JSON, &json) {
+            Ok(other) => config = config.or(other),
+            Err(error) => return Ok(Err(error.into())),
+        }
+    }
+    Ok(config.into_template().map_err(BrokenTemplate::from))
+}
+
+fn source_text(file: &'static str, source: Vec<u8>) -> Result<String, TextError> {
+    ChatTemplate::check_source(file, &source)?;
+    String::from_utf8(source).map_err(|error| TextError::NotUtf8 {
+        file,
+        source: error.utf8_error(),
+    })
+}
+
 async fn read(repository: &impl Repository, file: &'static str, limit_bytes: u64) -> Result<Option<Vec<u8>>> {
-    let Some(source) = repository.open(file).await? else {
+    let opened = match file {
+        "tokenizer.json" => repository.open(file).await?,
+        _ => repository.open_optional(file).await?,
+    };
+    let Some(source) = opened else {
         return Ok(None);
     };
     let found_bytes = source.len_bytes();

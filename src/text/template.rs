@@ -1,15 +1,16 @@
 //! Chat templates: messages -> the prompt's text, exactly as transformers' `apply_chat_template` renders it.
 
-use std::{collections::BTreeMap, io};
+use std::collections::BTreeMap;
 
 use minijinja::{
     Environment, ErrorKind, Value, context,
     syntax::SyntaxConfig,
-    value::{Kwargs, Serde},
+    value::{Kwargs, Serde, ValueKind},
 };
 use serde::{Deserialize, Serialize};
 
-use super::TextError;
+use super::{TextError, python_json::PythonJson};
+use crate::json::{self, Imposter};
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +108,7 @@ enum SpecialToken {
 impl TokenizerConfig {
     /// `file` names the JSON in the error.
     pub(super) fn from_json(file: &'static str, json: &[u8]) -> Result<Self, TextError> {
-        serde_json::from_slice(json).map_err(|source| TextError::Json { file, source })
+        json::from_slice(json).map_err(|source| TextError::Json { file, source })
     }
 
     /// Takes from `other` the tokens that are missing here.
@@ -124,6 +125,10 @@ impl TokenizerConfig {
     /// Replaces the template.
     pub(super) fn set_template(&mut self, source: String) {
         self.chat_template = Some(Templates::One(source));
+    }
+
+    pub(super) fn has_template(&self) -> bool {
+        self.chat_template.is_some()
     }
 
     pub(super) fn special_tokens(&self) -> BTreeMap<String, String> {
@@ -175,12 +180,20 @@ impl ChatTemplate {
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", tojson);
         environment
-            .add_template_owned(TEMPLATE, source)
+            .add_template_owned(TEMPLATE, as_jinja(&source))
             .map_err(TextError::ChatTemplateSyntax)?;
         Ok(ChatTemplate {
             environment,
             special_tokens,
         })
+    }
+
+    /// A template that is no template: the page that a server shows for a missing file, a pointer of Git LFS.
+    pub(super) fn check_source(file: &'static str, source: &[u8]) -> Result<(), TextError> {
+        match Imposter::of(source) {
+            Some(imposter) => Err(TextError::NoTemplate { file, imposter }),
+            None => Ok(()),
+        }
     }
 
     /// Reads the template of a `tokenizer_config.json`.
@@ -191,7 +204,9 @@ impl ChatTemplate {
     /// The prompt's text. `add_generation_prompt` opens the assistant's turn at the end.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, TextError> {
         let special_tokens = Value::from(Serde(&self.special_tokens));
-        let given = context! { messages => Serde(messages), add_generation_prompt, ..special_tokens };
+        // What transformers passes where the caller has none of it: none, not undefined.
+        let (tools, documents) = ((), ());
+        let given = context! { messages => Serde(messages), add_generation_prompt, tools, documents, ..special_tokens };
         let template = self
             .environment
             .get_template(TEMPLATE)
@@ -233,41 +248,97 @@ fn strftime_now(format: String) -> Result<String, minijinja::Error> {
     Ok(text)
 }
 
-/// JSON as Python's `json.dumps(value, ensure_ascii=False, indent=indent)` writes it. Jinja's own filter would escape
-/// `<`, `>`, `&` and `'` for HTML.
+/// `json.dumps` with the arguments that transformers' own `tojson` takes. Jinja's filter would escape `<`, `>`, `&` and `'`
+/// for HTML.
 fn tojson(value: Value, options: Kwargs) -> Result<Value, minijinja::Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    let _ensure_ascii: Option<bool> = options.get("ensure_ascii")?;
-    options.assert_all_used()?;
-    let mut json = Vec::new();
-    let written = match indent {
-        Some(indent) => {
-            let spaces = " ".repeat(indent.min(16));
-            let formatter = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
-            value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, formatter))
-        }
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, OneLine)),
-    };
     let failed = |message: String| minijinja::Error::new(ErrorKind::BadSerialization, message);
+    let indent = match options.get::<Option<Value>>("indent")? {
+        None => None,
+        Some(indent) => match (indent.as_str(), usize::try_from(indent.clone())) {
+            (Some(indent), _) => Some(indent.to_owned()),
+            (None, Ok(spaces)) => Some(" ".repeat(spaces.min(MAX_INDENT))),
+            _ => {
+                return Err(failed(format!(
+                    "tojson: indent is {indent}; expected a number of spaces, or a string"
+                )));
+            }
+        },
+    };
+    let separators = match options.get::<Option<Vec<String>>>("separators")? {
+        None => None,
+        Some(separators) => match <[String; 2]>::try_from(separators) {
+            Ok([item, key]) => Some((item, key)),
+            Err(_) => return Err(failed("tojson: expected two separators".into())),
+        },
+    };
+    let ensure_ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
+    let sort_keys = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
+    options.assert_all_used()?;
+
+    let mut json = Vec::new();
+    let formatter = PythonJson::new(indent, separators, ensure_ascii);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut json, formatter);
+    let written = if sort_keys {
+        Sorted(&value).serialize(&mut serializer)
+    } else {
+        value.serialize(&mut serializer)
+    };
     written.map_err(|error| failed(error.to_string()))?;
     String::from_utf8(json)
         .map(Value::from_safe_string)
         .map_err(|error| failed(error.to_string()))
 }
 
-/// Python's separators: `", "` and `": "`.
-struct OneLine;
+/// As much as a template needs; without a bound, one could fill the memory.
+const MAX_INDENT: usize = 16;
 
-impl serde_json::ser::Formatter for OneLine {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
+/// A value whose maps are written in the order of their keys.
+struct Sorted<'a>(&'a Value);
+
+impl Serialize for Sorted<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let values = || self.0.try_iter().into_iter().flatten();
+        match self.0.kind() {
+            ValueKind::Map => {
+                let mut entries: Vec<(String, Value)> = values()
+                    .filter_map(|key| Some((key.to_string(), self.0.get_item(&key).ok()?)))
+                    .collect();
+                entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+                serializer.collect_map(entries.iter().map(|(key, value)| (key, Sorted(value))))
+            }
+            ValueKind::Seq => {
+                let values: Vec<Value> = values().collect();
+                serializer.collect_seq(values.iter().map(Sorted))
+            }
+            _ => self.0.serialize(serializer),
+        }
     }
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
+}
+
+/// The template as Jinja would have it, where minijinja differs: Jinja turns `\r\n` and `\r` into `\n`. And transformers
+/// knows `{% generation %}`, which marks the assistant's words for training and renders what it encloses.
+fn as_jinja(source: &str) -> String {
+    let source = source.replace("\r\n", "\n").replace('\r', "\n");
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source.as_str();
+    while let Some(end) = rest.find("%}") {
+        let (upto, after) = rest.split_at(end + 2);
+        rest = after;
+        let Some(begin) = upto.rfind("{%").filter(|begin| begin + 2 <= end) else {
+            out += upto;
+            continue;
+        };
+        let (before, tag) = upto.split_at(begin);
+        out += before;
+        let inside = &tag[2..tag.len() - 2];
+        let word = inside.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
+        out += &match word {
+            "generation" => format!("{{%{}%}}", inside.replace(word, "if true")),
+            "endgeneration" => format!("{{%{}%}}", inside.replace(word, "endif")),
+            _ => tag.to_owned(),
+        };
     }
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
+    out + rest
 }
 
 #[cfg(test)]
@@ -325,6 +396,53 @@ mod tests {
         assert_eq!(
             rendered("{{ {'é': [1, 2.5, none, true], 'e': []} | tojson(indent=2) }}"),
             "{\n  \"é\": [\n    1,\n    2.5,\n    null,\n    true\n  ],\n  \"e\": []\n}"
+        );
+    }
+
+    #[test]
+    fn json_takes_python_s_arguments() {
+        let value = "{'b': 1e-7, 'a': [{'z': 1, 'y': 'é😀'}], 'c': {}}";
+        assert_eq!(
+            rendered(&format!(
+                "{{{{ {value} | tojson(sort_keys=true, ensure_ascii=true) }}}}"
+            )),
+            r#"{"a": [{"y": "\u00e9\ud83d\ude00", "z": 1}], "b": 1e-07, "c": {}}"#
+        );
+        assert_eq!(
+            rendered(&format!("{{{{ {value} | tojson(separators=(',', ':')) }}}}")),
+            r#"{"b":1e-07,"a":[{"z":1,"y":"é😀"}],"c":{}}"#
+        );
+        assert_eq!(
+            rendered("{{ {'a': [1, []]} | tojson(indent='-', separators=(' ,', ' : ')) }}"),
+            "{\n-\"a\" : [\n--1 ,\n--[]\n-]\n}"
+        );
+        let wrong = template("{{ 1 | tojson(separators=(',',)) }}").render(&[], false);
+        assert_eq!(wrong.unwrap_err().code(), "ChatTemplateRender");
+    }
+
+    #[test]
+    fn line_ends_are_unix_s() {
+        assert_eq!(rendered("a\r\n{% if true %}\r\nb\r{% endif %}\r\n"), "a\nb\n");
+        // In what the messages say they stay.
+        let said = template("{{ messages[0].content }}").render(&[Message::new("user", "a\r\nb")], false);
+        assert_eq!(said.unwrap(), "a\r\nb");
+    }
+
+    #[test]
+    fn generation_marks_nothing() {
+        let source = "{{ '{%' }}{% for m in messages %}{{ m.role }}: {%- generation -%} {{ m.role }}!\n{% endgeneration %}{% endfor %}{{ '{%' }}";
+        assert_eq!(rendered(source), "{%user:user!\n{%");
+        let error = ChatTemplate::new("{% generation %}".into(), BTreeMap::new())
+            .err()
+            .unwrap();
+        assert_eq!(error.code(), "ChatTemplateSyntax");
+    }
+
+    #[test]
+    fn what_is_not_given_is_none() {
+        assert_eq!(
+            rendered("{{ tools is none }} {{ tools is defined }} {{ documents is none }} {{ nothing is defined }}"),
+            "True True True False"
         );
     }
 

@@ -14,6 +14,8 @@ use tokenizers::{
     pre_tokenizers::{byte_level::ByteLevel, split::Split},
 };
 
+use crate::json;
+
 use super::{
     TextError,
     detokenize::{Detokenizer, into_text},
@@ -55,7 +57,7 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`: BPE over bytes, merges as pairs or as `"a b"` strings. Any other kind of tokenizer
     /// is an error that names the field.
     pub fn from_json(bytes: &[u8]) -> Result<Self, TextError> {
-        let file: TokenizerFile = serde_json::from_slice(bytes).map_err(TextError::TokenizerJson)?;
+        let file: TokenizerFile = json::from_slice(bytes).map_err(TextError::TokenizerJson)?;
         let splits = tokenizer_file::splits(&file.pre_tokenizer)?;
         tokenizer_file::check(&file)?;
         let mut added_tokens = file.added_tokens;
@@ -217,11 +219,6 @@ impl Tokenizer {
 
     pub fn is_special(&self, id: u32) -> bool {
         self.vocabulary.is_special(id)
-    }
-
-    /// What the post-processor puts before a sequence: the beginning-of-text token.
-    pub fn prefix_ids(&self) -> &[u32] {
-        &self.prefix_ids
     }
 }
 

@@ -360,12 +360,10 @@ impl WebEngine {
     #[wasm_bindgen(js_name = applyChatTemplate)]
     pub fn apply_chat_template(&self, messages: JsValue, add_generation_prompt: bool) -> Result<String, JsValue> {
         let render = || {
-            let template = self
+            Ok(self
                 .text()?
-                .template
-                .as_ref()
-                .ok_or(crate::text::TextError::MissingChatTemplate)?;
-            Ok(template.render(&parse::<Vec<Message>>(messages)?, add_generation_prompt)?)
+                .template()?
+                .render(&parse::<Vec<Message>>(messages)?, add_generation_prompt)?)
         };
         render().map_err(|error: crate::Error| js::to_js(error))
     }

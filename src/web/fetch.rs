@@ -117,6 +117,15 @@ impl Repository for HttpRepository {
             }))
         }
     }
+
+    /// The server of a single-page app answers with its page what it does not have; S3 and CloudFront deny access to it. What
+    /// is really denied shows at the files that must be there.
+    async fn open_optional(&self, file: &str) -> Result<Option<HttpFile>> {
+        match self.open(file).await {
+            Err(crate::Error::Web(WebError::HttpHtml { .. } | WebError::AccessDenied { status: 403, .. })) => Ok(None),
+            opened => opened,
+        }
+    }
 }
 
 /// One file of a web server's folder.

@@ -34,6 +34,13 @@ impl Repository for WebRepository {
             WebRepository::Synthetic(repository) => repository.open(file).await?.map(WebSource::Synthetic),
         })
     }
+
+    async fn open_optional(&self, file: &str) -> Result<Option<WebSource>> {
+        match self {
+            WebRepository::Http(repository) => Ok(repository.open_optional(file).await?.map(WebSource::Http)),
+            _ => self.open(file).await,
+        }
+    }
 }
 
 impl ByteSource for WebSource {

@@ -95,7 +95,7 @@ impl Quantize {
                 file: CONFIG_FILE.into(),
             })?;
         let mut config: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_slice(&text).map_err(|error| ConfigError::Json(error.to_string()))?;
+            mobilemoe_web::json::from_slice(&text).map_err(|error| ConfigError::Json(error.to_string()))?;
         config.insert("quantization".into(), int4_block());
         Ok(format!("{:#}\n", serde_json::Value::from(config)))
     }

@@ -61,9 +61,11 @@ impl Run {
 
     fn answer(&self, prompt: &str) -> Result<Generation> {
         let text = block_on(Text::open(self.model.checkpoint()?.repository()))?;
-        let ids = match &text.template {
-            Some(_) if !self.raw => text.encode_chat(&[Message::new("user", prompt)], true)?,
-            _ => text.tokenizer.encode(prompt, true, false)?,
+        let is_base = matches!(text.template(), Err(error) if error.code() == "MissingChatTemplate");
+        let ids = if self.raw || is_base {
+            text.tokenizer.encode(prompt, true, false)?
+        } else {
+            text.encode_chat(&[Message::new("user", prompt)], true)?
         };
         let mut engine = self.model.engine()?;
         let options = self.sampling.options(text.stop_token_ids);

@@ -16,9 +16,9 @@ const QUESTION: &str = "Name one JVM language.";
 pub fn streams(text: Option<&Text>, vocab_size: usize, prose: Option<&str>) -> Result<Vec<Stream>> {
     let spread = |rank: usize| (rank * 7919 % vocab_size) as u32; // neighbours in rank are none in the vocabulary
     let templated = match text {
-        Some(text) => match &text.template {
-            Some(_) => text.encode_chat(&[Message::new("user", QUESTION)], true)?,
-            None => text.tokenizer.encode(QUESTION, true, false)?,
+        Some(text) => match text.template() {
+            Ok(_) => text.encode_chat(&[Message::new("user", QUESTION)], true)?,
+            Err(_) => text.tokenizer.encode(QUESTION, true, false)?,
         },
         None => (1..=24).map(spread).collect(),
     };
