@@ -96,7 +96,7 @@ export function checkOptions<T extends object>(
 ): Partial<T> {
   if (given == null) return {};
   isObject(given, where.replace(/\.$/, '') || 'options');
-  const present = Object.entries(given).filter(([, value]) => value != null);
+  const present = reading(() => Object.entries(given).filter(([, value]) => value != null));
   for (const [name, value] of present) {
     const check = Object.hasOwn(checks, name) ? checks[name] : undefined;
     if (!check) throw bad(where + called(name), `options: there is no "${where}${called(name)}"`);

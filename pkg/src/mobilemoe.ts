@@ -38,8 +38,8 @@ export class MobileMoE {
   readonly models: { list(): Promise<ModelList> };
   #loaded: Loaded;
   #disposed = false;
-  /** Counts what was loaded and unloaded: a load that is overtaken is dropped. */
-  #changes = 0;
+  /** Ends the `reload` that is under way. */
+  #loading: AbortController | undefined;
 
   private constructor(loaded: Loaded) {
     this.#loaded = loaded;
@@ -86,19 +86,18 @@ export class MobileMoE {
   async reload(source: Source = 'pocket', options: LoadOptions = {}): Promise<void> {
     if (this.#disposed) throw disposed();
     this.unload();
-    const changes = this.#changes;
-    const loaded = await open(source, options);
-    if (changes !== this.#changes) {
-      const overtaken = new MobileMoEError('Aborted', 'Loading was overtaken: the engine was unloaded, or loads something else.');
-      loaded.connection.close(overtaken);
-      throw overtaken;
+    const { signal } = (this.#loading = new AbortController());
+    const loaded = await open(source, options, signal);
+    if (signal.aborted) {
+      loaded.connection.close(signal.reason);
+      throw signal.reason;
     }
     this.#loaded = loaded;
   }
 
   /** Frees worker and GPU memory. What is pending, and every call until `reload`, rejects with code "NotLoaded". */
   unload(): void {
-    this.#changes += 1;
+    this.#loading?.abort(new MobileMoEError('Aborted', 'Loading was overtaken: the engine was unloaded, or loads something else.'));
     this.#connection.close(new MobileMoEError('NotLoaded', 'The model was unloaded; reload() loads one.'));
   }
 
@@ -210,7 +209,7 @@ export class MobileMoE {
   /** Ends the worker and frees the GPU memory. What is pending rejects with code "Disposed". */
   dispose(): void {
     this.#disposed = true;
-    this.#changes += 1;
+    this.#loading?.abort(disposed());
     this.#connection.close(disposed());
   }
 }
@@ -219,8 +218,10 @@ interface Loaded extends Served {
   facts: Facts;
 }
 
-async function open(source: Source, options: LoadOptions): Promise<Loaded> {
-  const { from, wire, signal, onProgress } = reading(() => wireLoad(source, options));
+/** `overtaken`: aborts it as the caller's own signal does. */
+async function open(source: Source, options: LoadOptions, overtaken?: AbortSignal): Promise<Loaded> {
+  const { from, wire, signal: own, onProgress } = reading(() => wireLoad(source, options));
+  const signal = own && overtaken ? AbortSignal.any([own, overtaken]) : (own ?? overtaken);
   if (signal?.aborted) throw abortReason(signal);
   const meter = new ProgressMeter(onProgress);
   const connection = new Connection();
@@ -260,7 +261,9 @@ function isSource(source: unknown): void {
   if (typeof source === 'string' || source instanceof URL) return;
   if (typeof source === 'object' && source !== null) {
     const { files, kind } = source as { files?: unknown; kind?: unknown };
-    if (kind === 'directory' || Symbol.iterator in source || (typeof files === 'object' && files !== null)) return;
+    if (kind === 'directory' || (typeof files === 'object' && files !== null)) return;
+    const picked = Symbol.iterator in source ? [...(source as Iterable<unknown>)] : [undefined];
+    if (picked.every((file) => typeof (file as { name?: unknown } | null | undefined)?.name === 'string')) return;
   }
   throw bad('source', `source is ${spelled(source)}; expected an id, a URL, { files }, picked files or a directory handle`);
 }

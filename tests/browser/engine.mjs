@@ -1,7 +1,7 @@
 // The package in a blank page: `window.engine` is loaded, functions are run beside it.
 
 /** The kernels that a software adapter is faster with: tests do not measure that anew in each profile. */
-const SOFTWARE = { decode: 'thread', prefill: 'thread-subgroups-tile8' };
+export const SOFTWARE = { decode: 'thread', prefill: 'thread-subgroups-tile8' };
 
 /** Loads `source` (a URL, or "synthetic-tiny") into `window.engine` and returns its facts. */
 export async function load(page, source, options = {}) {

@@ -2,20 +2,21 @@
 
 import { strict as assert } from 'node:assert';
 
-import { load } from './engine.mjs';
+import { load, SOFTWARE } from './engine.mjs';
 import { browserTest } from './harness.mjs';
 
 const TIMEOUT_MS = 600_000;
 
 browserTest('the Prompt API, and an engine that changes its model', { timeoutMs: TIMEOUT_MS }, async ({ page }, t) => {
   await load(page, 'synthetic-tiny', { contextLength: 256 });
-  await page.evaluate(async () => {
+  await page.evaluate(async (variant) => {
     const { languageModel } = await import('/pkg/dist/prompt-api.js');
     window.api = languageModel(window.engine);
     window.languageModel = languageModel;
+    window.variant = variant;
     /** The name, code and param that a promise rejects with. */
     window.refused = (promise) => promise.then(() => 'resolved', (error) => [error.name, error.code, error.param]);
-  });
+  }, SOFTWARE);
 
   await t.test('a conversation is what the engine makes of its messages', async () => {
     const { text, expected, pieces, usage, measured, counted, clone, append } = await page.evaluate(async () => {
@@ -106,7 +107,7 @@ browserTest('the Prompt API, and an engine that changes its model', { timeoutMs:
       setTimeout(() => session.destroy(), 50);
       found.destroyed = [await ending, await refused(session.prompt('x')), await refused(session.clone())];
       // Loaded when it is first wanted, with news of it.
-      const own = languageModel('synthetic-tiny', { contextLength: 256 });
+      const own = languageModel('synthetic-tiny', { contextLength: 256, variant: window.variant });
       const progress = [];
       const created = own.create({ monitor: (monitor) => monitor.addEventListener('downloadprogress', ({ loaded }) => progress.push(loaded)) });
       const meanwhile = await own.availability();
@@ -170,6 +171,60 @@ browserTest('the Prompt API, and an engine that changes its model', { timeoutMs:
     assert.match(answers[2], /^<\d{3}>$/);
   });
 
+  await t.test('whatever a call is given, only errors of the package leave it, in the caller’s words', async () => {
+    const wrong = await page.evaluate(async () => {
+      const { engine, api } = window;
+      const { MobileMoEError } = await import('/pkg/dist/index.js');
+      const session = await engine.createSession();
+      const cyclic = {};
+      cyclic.self = cyclic;
+      const throwing = { get role() { throw new SyntaxError('mine'); } };
+      const junk = [undefined, null, true, 0, -1, 1.5, NaN, 1e300, 10n, '', 'x', Symbol('s'), () => {}, {}, [], [null], [{}], [[]], ['x', 5], [1, -1], [NaN], cyclic, [cyclic], throwing, [throwing],
+        new Map(), new Proxy([], {}), Object.create(null), { length: -1 }, { length: 1e15 }, { length: 'x' }, new Float32Array([0.5]), [{ role: 'user', content: {} }], [{ role: 'user', content: [{ type: 'text', text: 5 }] }]];
+      const names = ['addSpecialTokens', 'skipSpecialTokens', 'addGenerationPrompt', 'allPositions', 'signal', 'maxTokens', 'temperature', 'topK', 'seed', 'stop', 'logprobs', 'logitBias', 'responseFormat', 'routing', 'onPrompt', 'prompts', 'repeats', 'streams', 'budgetMs', 'onProgress', 'responseConstraint', 'what'];
+      const short = { maxTokens: 1 };
+      const calls = {
+        generate: (value) => engine.generate(value, short).result,
+        generateOptions: (value) => engine.generate([1], value ? Object.create(Object.prototype, { maxTokens: { value: 1, enumerable: true, writable: true }, ...Object.getOwnPropertyDescriptors(value) }) : short).result,
+        session: (value) => session.generate(value, short).result,
+        tokenize: (value) => engine.tokenize(value), tokenizeOptions: (value) => engine.tokenize('x', value),
+        detokenize: (value) => engine.detokenize(value), detokenizeOptions: (value) => engine.detokenize([1], value),
+        countTokens: (value) => engine.countTokens(value), applyChatTemplate: (value) => engine.applyChatTemplate(value), tokenizeChat: (value) => engine.tokenizeChat(value),
+        templateOptions: (value) => engine.tokenizeChat([{ role: 'user', content: 'x' }], value),
+        logits: (value) => engine.logits(value), logitsOptions: (value) => engine.logits([1], value),
+        score: (value) => engine.score(value, [1]), continuation: (value) => engine.score([1], value), scoreOptions: (value) => engine.score([1], [2], value),
+        chat: (value) => engine.chat.completions.create({ messages: value, max_tokens: 1 }), params: (value) => engine.chat.completions.create(value),
+        chatOptions: (value) => engine.chat.completions.create({ messages: [{ role: 'user', content: 'x' }], max_tokens: 1 }, value),
+        completions: (value) => engine.completions.create({ prompt: value, max_tokens: 1 }),
+        stream: (value) => engine.chat.completions.stream({ messages: value, max_tokens: 1 }).done(),
+        parse: (value) => engine.chat.completions.parse({ messages: value, max_tokens: 1 }),
+        benchmark: (value) => engine.benchmark(value),
+        create: (value) => api.create(value).then((session) => session.destroy()), prompts: (value) => api.create({ initialPrompts: value }).then((session) => session.destroy()),
+        load: (value) => engine.constructor.canRun(value), loadOptions: (value) => engine.constructor.canRun('synthetic-tiny', value),
+      };
+      const wrong = [];
+      let refused = 0;
+      for (const [name, call] of Object.entries(calls)) {
+        const options = (values) => names.flatMap((name) => values.map((value) => ({ [name]: value })));
+        const values = name === 'benchmark' ? options([Symbol('s')]) : /Options|^create$/.test(name) ? [...junk, ...options(['x', -1, {}, null])] : junk;
+        for (const [i, value] of values.entries()) {
+          // What is taken by default, at length: a load of the pocket model, a benchmark, an answer without limit.
+          if ((name === 'load' && value === undefined) || (name === 'params' && i > 1 && value?.messages)) continue;
+          try {
+            await call(value);
+          } catch (error) {
+            refused += 1;
+            const text = `${error?.message}`;
+            if (!(error instanceof MobileMoEError) || /invalid (type|value|length)|expected (u|f|usize|struct|a sequence)\d*|undefined \(reading|is not (a function|iterable)|Cannot (read|destructure)/.test(text)) wrong.push(`${name}(${i}): ${error?.name}: ${text}`);
+          }
+        }
+      }
+      return { wrong, refused };
+    });
+    assert.deepEqual(wrong.wrong, []);
+    assert.ok(wrong.refused > 500, `${wrong.refused} refused`);
+  });
+
   await t.test('unload() frees the model, reload() loads another into the same object', async () => {
     const { codes, facts, prints, answer, overtaken, disposed } = await page.evaluate(async () => {
       const { engine, failure } = window;
@@ -181,8 +236,8 @@ browserTest('the Prompt API, and an engine that changes its model', { timeoutMs:
       engine.unload();
       const codes = [(await running).code, (await failure(engine.chat.completions.create({ messages }))).code, (await failure(session.generate('x').result)).code];
       codes.push((await failure(engine.reload('synthetic-none'))).code, (await failure(engine.countTokens('x'))).code);
-      const overtaken = failure(engine.reload('synthetic-tiny'));
-      await engine.reload('/fixtures/tiny-a/', { contextLength: 128 });
+      const overtaken = failure(engine.reload('synthetic-tiny', { variant: window.variant }));
+      await engine.reload('/fixtures/tiny-a/', { contextLength: 128, variant: window.variant });
       const facts = [engine.facts.contextLength, engine.facts.layers];
       const { model } = await engine.completions.create({ prompt: [1, 2], max_tokens: 3 });
       const answer = [model, (await engine.models.list()).data[0].id].join();

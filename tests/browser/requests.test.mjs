@@ -3,6 +3,9 @@
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
 
+import { ChatCompletionStream as TheirStream } from 'openai/lib/ChatCompletionStream';
+import { makeParseableResponseFormat } from 'openai/lib/parser';
+
 import { ChatCompletions, Completions } from '../../pkg/dist/completions.js';
 import { MobileMoEError } from '../../pkg/dist/errors.js';
 import { startGenerate } from '../../pkg/dist/session.js';
@@ -150,12 +153,12 @@ function endless() {
   const state = { told: 0, aborted: false };
   const answer = async (_, onEvent, signal) => {
     onEvent({ choice: 0, begun: true }, () => {});
-    while (!signal.aborted) {
+    while (!signal.aborted && state.told < 500) {
       state.told += 1;
       onEvent({ choice: 0, token: { id: 0, text: 'a' } }, () => {});
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
-    state.aborted = true;
+    state.aborted = signal.aborted;
     return [{ ...GENERATION, finishReason: 'abort' }];
   };
   return { state, ...scripted(answer) };
@@ -268,8 +271,10 @@ test('parse() gives what the JSON says', async () => {
     return [{ ...GENERATION, text: json, finishReason }];
   }).chat;
   const response_format = { type: 'json_schema', json_schema: { name: 'person', schema: {} } };
-  // As `zodResponseFormat` makes one.
-  const branded = Object.defineProperty({ ...response_format }, '$parseRaw', { value: (text) => ['parsed', JSON.parse(text)], enumerable: false });
+  // With the client's own helpers: what `zodResponseFormat` makes, and what reads a stream that was sent on.
+  const branded = makeParseableResponseFormat(response_format, (text) => ['parsed', JSON.parse(text)]);
+  const sent = (await saying('stop').create({ messages: MESSAGES, stream: true })).toReadableStream();
+  assert.equal(await TheirStream.fromReadableStream(sent).finalContent(), json);
   for (const [format, expected] of [[response_format, { name: 'Ada' }], [branded, ['parsed', { name: 'Ada' }]], [undefined, null]]) {
     const params = { messages: MESSAGES, response_format: format };
     assert.deepEqual((await saying('stop').parse(params)).choices[0].message.parsed, expected);
