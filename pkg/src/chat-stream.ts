@@ -23,7 +23,7 @@ export function parsedCompletion(completion: ChatCompletion, parse: Parser | und
 function parsedChoice(choice: ChatCompletionChoice, parse: Parser | undefined): ParsedChatCompletion['choices'][number] {
   const { message, finish_reason, index } = choice;
   const isWhole = message.content && finish_reason === 'stop';
-  if (parse && message.content && finish_reason === 'length') {
+  if (parse && finish_reason === 'length') {
     const what = `choices[${index}] ended before its JSON was whole (finish_reason "length"); allow more max_tokens`;
     throw new MobileMoEError('UnfinishedAnswer', what, { param: 'max_tokens' });
   }

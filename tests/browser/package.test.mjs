@@ -78,7 +78,7 @@ test('the packed package', { timeout: TIMEOUT_MS }, async (t) => {
     assert.equal(filename, 'mobilemoe-web-0.1.0.tgz');
     const expected = /^(dist\/[\w-]+\.(js|js\.map|d\.ts)|wasm\/mobilemoe_(web|constrain)(_bg)?\.(js|wasm|d\.ts|wasm\.d\.ts)|models\/pocket\/[\w.]+|package\.json|README\.md|LICENSE-(MIT|APACHE))$/;
     assert.deepEqual(names.filter((name) => !expected.test(name)), []);
-    for (const name of ['models/pocket/model.safetensors', 'dist/index.d.ts', 'dist/worker.js', 'dist/ai-sdk.js', 'wasm/mobilemoe_web_bg.wasm', 'README.md', 'LICENSE-MIT']) {
+    for (const name of ['models/pocket/model.safetensors', 'dist/index.d.ts', 'dist/worker.js', 'dist/ai-sdk.js', 'dist/prompt-api.js', 'wasm/mobilemoe_web_bg.wasm', 'README.md', 'LICENSE-MIT']) {
       assert.ok(names.includes(name), name);
     }
     assert.ok([9, 11].some((quality) => coreBytes(quality) <= CORE_LIMIT_BYTES), 'the core takes more than 900 kB in brotli');

@@ -21,3 +21,10 @@ export async function use(): Promise<string> {
   session.destroy();
   return clone.prompt([{ role: 'user', content: 'Hi' }, { role: 'assistant', content: '{', prefix: true }], { responseConstraint: {}, signal: AbortSignal.timeout(1) });
 }
+
+/** As the README has it. */
+export async function readme(): Promise<string> {
+  const Model = 'LanguageModel' in globalThis ? LanguageModel : languageModel(engine);
+  const session = await Model.create({ initialPrompts: [{ role: 'system', content: 'Be brief.' }] });
+  return session.prompt('Name one JVM language.');
+}
