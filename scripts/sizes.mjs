@@ -10,6 +10,8 @@ const PACKAGE = fileURLToPath(new URL('../pkg/', import.meta.url));
 
 /** What is loaded when: the first group whose pattern a file's path matches has it. */
 const GROUPS = [
+  ['where a bundler loses the files, instead of them', /-wasm\.js|worker-source/],
+  ['parts of dist/worker.js, which a page does not load', /^(generate|constrain|module|turns|variant|capability|mobilemoe_web|mobilemoe_constrain)\.js$/],
   ['structured output, when first used', /constrain/],
   ['adapters, when imported', /ai-sdk|prompt-api/],
   ['core', /./],

@@ -21,23 +21,34 @@ export interface CallOptions<M extends Method> {
 export class Connection {
   /** Resolves when the worker can serve nothing more and the caller did not ask for that. */
   readonly lost: Promise<MobileMoEError>;
-  readonly #worker: Worker;
+  #worker: Worker | undefined;
+  /** What is to be sent once the worker runs. */
+  readonly #waiting: Request[] = [];
   readonly #pending = new Map<number, Pending>();
   #reportLost!: (error: MobileMoEError) => void;
   /** What later calls reject with. */
   #closed: { error: unknown } | undefined;
   #lastId = 0;
 
-  constructor() {
+  constructor(worker: Promise<Worker>) {
     this.lost = new Promise((resolve) => (this.#reportLost = resolve));
-    if (typeof Worker === 'undefined') throw new MobileMoEError('NoWebGpu', 'There are no workers here: the engine runs in browsers.');
-    this.#worker = new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'mobilemoe' });
-    this.#worker.onmessage = ({ data }: MessageEvent<Reply>) => this.#receive(data);
-    this.#worker.onmessageerror = () => this.#fail('WorkerCrashed', 'A message from the worker could not be read.');
-    this.#worker.onerror = (event) => {
+    worker.then(
+      (worker) => this.#open(worker),
+      (error: unknown) => this.#fail(MobileMoEError.from(error, 'WorkerMissing')),
+    );
+  }
+
+  #open(worker: Worker): void {
+    if (this.#closed) return worker.terminate();
+    this.#worker = worker;
+    worker.onmessage = ({ data }: MessageEvent<Reply>) => this.#receive(data);
+    worker.onmessageerror = () => this.#fail(new MobileMoEError('WorkerCrashed', 'A message from the worker could not be read.'));
+    worker.onerror = (event) => {
       event.preventDefault();
-      this.#fail('WorkerCrashed', `The worker stopped: ${event.message || 'its script could not be loaded'}. Reload the page.`);
+      const reason = event.message || 'its script could not be loaded';
+      this.#fail(new MobileMoEError('WorkerCrashed', `The worker stopped: ${reason}. Load the model again.`));
     };
+    for (const request of this.#waiting.splice(0)) worker.postMessage(request);
   }
 
   call<M extends Method>(method: M, args: Calls[M]['args'], options: CallOptions<M> = {}): Promise<Calls[M]['result']> {
@@ -72,24 +83,26 @@ export class Connection {
   close(error: unknown): void {
     if (this.#closed) return;
     this.#closed = { error };
-    this.#worker.terminate();
+    this.#worker?.terminate();
     for (const { reject } of this.#pending.values()) reject(error);
     this.#pending.clear();
   }
 
   #send(request: Request): void {
-    if (!this.#closed) this.#worker.postMessage(request);
+    if (this.#closed) return;
+    if (this.#worker) this.#worker.postMessage(request);
+    else this.#waiting.push(structuredClone(request));
   }
 
-  #fail(code: string, message: string): void {
+  #fail(error: MobileMoEError): void {
     if (this.#closed) return;
-    const error = new MobileMoEError(code, message);
     this.close(error);
     this.#reportLost(error);
   }
 
   #receive(reply: Reply): void {
-    if ('fatal' in reply) return this.#fail(reply.fatal.code, reply.fatal.message);
+    if ('running' in reply) return;
+    if ('fatal' in reply) return this.#fail(new MobileMoEError(reply.fatal.code, reply.fatal.message));
     const call = this.#pending.get(reply.id);
     if (!call) return;
     if ('event' in reply) return call.onEvent?.(reply.event as never, () => this.#taken(reply.id));

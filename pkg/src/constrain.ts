@@ -1,7 +1,7 @@
 /** Structured output in the worker. Its WASM module is fetched when first used. */
 import init, { Compiler, type Constraint as WasmConstraint } from '../wasm/mobilemoe_constrain.js';
 import { MobileMoEError } from './errors.js';
-import { start } from './module.js';
+import { start, type WasmSource } from './module.js';
 import type { WireFormat } from './protocol.js';
 
 /** Every token's bytes: token `i` is `bytes[ends[i - 1]..ends[i]]`; `special` has a byte a token, `endIds` end an answer. */
@@ -16,10 +16,12 @@ export interface Vocabulary {
 export class Constrainer {
   readonly #vocabulary: () => Promise<Vocabulary>;
   readonly #logits: number;
+  readonly #module: WasmSource;
   #compiler: Promise<Compiler> | undefined;
 
   /** `logits`: how many the model has. */
-  constructor(vocabulary: () => Promise<Vocabulary>, logits: number) {
+  constructor(vocabulary: () => Promise<Vocabulary>, logits: number, module: WasmSource) {
+    this.#module = module;
     this.#vocabulary = vocabulary;
     this.#logits = logits;
   }
@@ -35,7 +37,7 @@ export class Constrainer {
 
   async #load(): Promise<Compiler> {
     const vocabulary = await this.#vocabulary();
-    await start(init, 'for structured output');
+    await start(init, this.#module, 'for structured output');
     const { bytes, ends, special, endIds } = vocabulary;
     return guarded(() => new Compiler(bytes, ends, special, endIds, this.#logits));
   }

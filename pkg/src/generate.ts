@@ -4,6 +4,7 @@ import { Constrainer, type Vocabulary } from './constrain.js';
 import { MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
 import { Flow } from './flow.js';
+import type { WasmSource } from './module.js';
 import type { WireEvent, WireGenerate, WirePrompt } from './protocol.js';
 import { heard, Turns } from './turns.js';
 import type { GeneratedToken, Generation, PromptProgress, Score } from './types.js';
@@ -48,10 +49,10 @@ export class Scheduler {
   /** The last session of calls that bring none: what the next such call shares with it is not computed again. */
   #spare: number | undefined;
 
-  constructor(engine: WebEngine, { weightBytes, scratchBytes, vocabSize }: Facts) {
+  constructor(engine: WebEngine, { weightBytes, scratchBytes, vocabSize }: Facts, constrainModule: WasmSource) {
     this.#engine = engine;
     this.#held = { weightBytes, scratchBytes };
-    this.#constrainer = new Constrainer(() => this.turn((engine) => engine.vocabulary() as Vocabulary), vocabSize);
+    this.#constrainer = new Constrainer(() => this.turn((engine) => engine.vocabulary() as Vocabulary), vocabSize, constrainModule);
   }
 
   /** Something short to do with the engine. */

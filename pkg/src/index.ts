@@ -9,5 +9,6 @@ export type * from './openai.js';
 export type { JsonSchema, ResponseFormat } from './response-format.js';
 export { Session } from './session.js';
 export type { FileUrls, Source, SourceOptions } from './source.js';
+export type { EngineFiles } from './spawn.js';
 export { GenerationStream } from './stream.js';
 export type * from './types.js';

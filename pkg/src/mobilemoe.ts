@@ -13,6 +13,7 @@ import type { WireLoadOptions } from './protocol.js';
 import { given, tokenIds } from './request.js';
 import { Session, startGenerate } from './session.js';
 import { wireSource, type Source } from './source.js';
+import { spawn, startModules, type EngineFiles } from './spawn.js';
 import type { GenerationStream } from './stream.js';
 import type { KernelVariant, Capability, ChatMessage, GenerateOptions, LoadOptions, LogitsTrace, Prompt, Score } from './types.js';
 
@@ -116,12 +117,13 @@ export class MobileMoE {
    * @throws MobileMoEError - what is wrong with the source, as `load` says it.
    */
   static async canRun(source: Source = 'pocket', options: Omit<LoadOptions, 'onProgress'> = {}): Promise<Capability> {
-    const { from, wire, signal } = reading(() => wireLoad(source, options));
+    const { from, wire, files, signal } = reading(() => wireLoad(source, options));
     if (signal?.aborted) throw abortReason(signal);
-    const connection = new Connection();
+    const connection = new Connection(spawn(files));
     const abort = () => connection.close(abortReason(signal!));
     signal?.addEventListener('abort', abort);
     try {
+      await startModules(connection, files);
       return await connection.call('canRun', [from, wire]);
     } finally {
       signal?.removeEventListener('abort', abort);
@@ -220,15 +222,16 @@ interface Loaded extends Served {
 
 /** `overtaken`: aborts it as the caller's own signal does. */
 async function open(source: Source, options: LoadOptions, overtaken?: AbortSignal): Promise<Loaded> {
-  const { from, wire, signal: own, onProgress } = reading(() => wireLoad(source, options));
+  const { from, wire, files, signal: own, onProgress } = reading(() => wireLoad(source, options));
   const signal = own && overtaken ? AbortSignal.any([own, overtaken]) : (own ?? overtaken);
   if (signal?.aborted) throw abortReason(signal);
   const meter = new ProgressMeter(onProgress);
-  const connection = new Connection();
+  const connection = new Connection(spawn(files));
   // The worker is the load's own: ending it ends every request and frees what is on the GPU, at any moment.
   const abort = () => connection.close(abortReason(signal!));
   signal?.addEventListener('abort', abort);
   try {
+    await startModules(connection, files);
     const facts = await connection.call('load', [from, wire], { onEvent: (progress) => meter.update(progress) });
     const model = nameOf(source);
     return { connection, facts, model, fingerprint: fingerprintOf(model, facts) };
@@ -255,6 +258,11 @@ const LOAD: Readonly<Record<keyof LoadOptions, Check>> = {
   revision: isText,
   endpoint: isUrl,
   token: isText,
+  worker: (value, name) => {
+    if (typeof value !== 'function' && !(typeof Worker !== 'undefined' && value instanceof Worker)) throw bad(name, `${name} must be a Worker, or a function that makes one`);
+  },
+  workerUrl: isUrl,
+  wasmUrl: isUrl,
 };
 
 function isSource(source: unknown): void {
@@ -291,9 +299,10 @@ const BENCHMARK: Readonly<Record<keyof BenchmarkOptions, Check>> = {
 function wireLoad(source: Source, options: LoadOptions) {
   isSource(source);
   const checked = checkOptions(options, LOAD);
-  const { contextLength, kv, chunkTokens, device, variant, signal, onProgress } = checked;
+  const { contextLength, kv, chunkTokens, device, variant, signal, onProgress, worker, workerUrl, wasmUrl } = checked;
   const wire: WireLoadOptions = { ...given({ contextLength, kv, chunkTokens, variant }), lowPower: device?.powerPreference === 'low-power' };
-  return { from: wireSource(source, checked), wire, signal, onProgress };
+  const files: EngineFiles = given({ worker, workerUrl, wasmUrl });
+  return { from: wireSource(source, checked), wire, files, signal, onProgress };
 }
 
 /** Options that are all flags. */

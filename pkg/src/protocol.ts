@@ -5,6 +5,7 @@
 import type { BenchmarkOptions, BenchmarkProgress, BenchmarkReport } from './benchmark.js';
 import type { WireError } from './errors.js';
 import type { Facts } from './facts.js';
+import type { WasmSource } from './module.js';
 import type { Capability, ChatMessage, GenerateOptions, GeneratedToken, Generation, KernelVariant, LogitsTrace, PromptProgress, Score } from './types.js';
 
 /** A file of a picked folder under its name in the checkpoint ("config.json"). */
@@ -68,8 +69,15 @@ export type WireEvent = { choice: number } & (
   | { rest: string }
 );
 
+/** The WASM modules: an address, or the bytes in gzip. */
+export interface WireModules {
+  engine: WasmSource;
+  constrain: WasmSource;
+}
+
 /** Every call: its arguments, its result, and the events on the way. */
 export interface Calls {
+  start: { args: [modules: WireModules]; result: void; event: never };
   load: { args: [source: WireSource, options: WireLoadOptions]; result: Facts; event: WireProgress };
   canRun: { args: [source: WireSource, options: WireLoadOptions]; result: Capability; event: never };
   generate: { args: [request: WireGenerate]; result: Generation[]; event: WireEvent };
@@ -99,4 +107,6 @@ export type Reply =
   | { id: number; event: Calls[Method]['event'] }
   | { id: number; result: Calls[Method]['result'] }
   | { id: number; error: WireError }
-  | { fatal: WireError };
+  | { fatal: WireError }
+  /** The worker's first word: its script runs. */
+  | { running: true };

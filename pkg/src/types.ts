@@ -1,5 +1,6 @@
 import type { ResponseFormat } from './response-format.js';
 import type { SourceOptions } from './source.js';
+import type { EngineFiles } from './spawn.js';
 
 /** How far loading has come. */
 export interface LoadProgress {
@@ -15,7 +16,7 @@ export interface LoadProgress {
   secondsLeft: number | undefined;
 }
 
-export interface LoadOptions extends SourceOptions {
+export interface LoadOptions extends SourceOptions, EngineFiles {
   onProgress?: (progress: LoadProgress) => void;
   /** Aborting rejects `load` with code "Aborted" and frees the worker and its GPU buffers. */
   signal?: AbortSignal;

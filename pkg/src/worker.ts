@@ -6,7 +6,7 @@ import { MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
 import { Flow } from './flow.js';
 import { Scheduler } from './generate.js';
-import { start } from './module.js';
+import { start, type WasmSource } from './module.js';
 import type { Call, Calls, Method, Reply, Request, WireSource } from './protocol.js';
 import { listDirectory } from './source.js';
 import type { LogitsTrace } from './types.js';
@@ -29,21 +29,25 @@ function engine(): Scheduler {
   return loaded;
 }
 
+let constrainModule: WasmSource;
+
 const handlers: Handlers = {
+  async start([{ engine, constrain }]) {
+    constrainModule = constrain;
+    await start(init, engine, 'of the engine');
+  },
   async load([source, options], { emit }) {
     emit({ stage: 'opening', bytesDone: 0, bytesTotal: 0 });
-    await start(init, 'of the engine');
     const progress = throttle((bytesDone: number, bytesTotal: number) => emit({ stage: 'weights', bytesDone, bytesTotal }));
     const adapter = await adapterName(options.lowPower);
     const remembered = await rememberedVariant(adapter);
     const engine = await WebEngine.load(await checkpoint(source), { ...options, ...(remembered && { remembered }) }, progress, die);
     const facts: Facts = { ...(engine.facts() as Facts), adapter };
     if (!options.variant) await rememberVariant(adapter, facts.variant);
-    loaded = new Scheduler(engine, facts);
+    loaded = new Scheduler(engine, facts, constrainModule);
     return facts;
   },
   async canRun([source, options]) {
-    await start(init, 'of the engine');
     return capability(await checkpoint(source), options);
   },
   generate: async ([request], { emit, signal, flow }) => engine().generate(request, emit, signal, flow),
@@ -108,6 +112,7 @@ scope.onmessage = ({ data: request }) => {
   void serve(request);
 };
 scope.addEventListener('unhandledrejection', ({ reason }) => die(reason));
+scope.postMessage({ running: true });
 
 async function serve<M extends Method>(call: Call<M>): Promise<void> {
   const { id, method, args } = call;

@@ -3,14 +3,17 @@
 
 import { strict as assert } from 'node:assert';
 import { execFileSync } from 'node:child_process';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
+import * as esbuild from 'esbuild';
 import * as vite from 'vite';
+import * as vite7 from 'vite7';
 import webpack from 'webpack';
 
+import { serve } from '../../scripts/serve.mjs';
 import { coreBytes } from '../../scripts/sizes.mjs';
 import { withBrowser } from './harness.mjs';
 
@@ -122,6 +125,48 @@ test('the packed package', { timeout: TIMEOUT_MS }, async (t) => {
     await assertServes(join(context, 'dist'));
   });
 
+  /** A bundler that knows nothing of the package's other files: no file but its own output is served. */
+  const elsewhere = MAIN.replace("'pocket'", "'/pocket/'");
+  const BLOB_POLICY = POLICY.replace("worker-src 'self'", "worker-src 'self' blob:");
+
+  await t.test('runs from an app that esbuild has built, without its files', async () => {
+    const folder = await app('esbuild', { 'main.js': elsewhere });
+    const outdir = join(folder, 'dist');
+    const { warnings } = await esbuild.build({ absWorkingDir: folder, entryPoints: ['main.js'], bundle: true, splitting: true, format: 'esm', outdir, logLevel: 'silent' });
+    assert.deepEqual(warnings, []);
+    await writeFile(join(outdir, 'index.html'), html('main.js'));
+    const mounts = { '/app/': outdir, '/pocket/': join(ROOT, 'pkg/models/pocket') };
+    await withBrowser({ mounts, headers: { 'Content-Security-Policy': BLOB_POLICY } }, async ({ page, problems }) => {
+      await assertChats(page, '/app/');
+      assert.deepEqual(problems.filter((problem) => !problem.includes('404')), []);
+    });
+  });
+
+  await t.test('runs from the development server of Vite 7, which moves modules without their files', async () => {
+    const root = await app('vite7', { 'main.js': elsewhere, 'index.html': html('/main.js') });
+    await cp(join(ROOT, 'pkg/models/pocket'), join(root, 'public/pocket'), { recursive: true });
+    const server = await vite7.createServer({ root, logLevel: 'silent', server: { host: '127.0.0.1', port: 0 } });
+    await server.listen();
+    try {
+      await withBrowser({}, ({ page }) => assertChats(page, server.resolvedUrls.local[0]));
+    } finally {
+      await server.close();
+    }
+  });
+
+  await t.test('runs from another origin, under Trusted Types', async () => {
+    const other = await serve({ mounts: { '/cdn/': join(APPS, 'plain/node_modules/mobilemoe-web') }, headers: { 'Access-Control-Allow-Origin': '*' } });
+    try {
+      const folder = await app('elsewhere', { 'main.js': MAIN.replace("'mobilemoe-web'", `'${other.origin}/cdn/dist/index.js'`) });
+      await writeFile(join(folder, 'index.html'), html('main.js'));
+      const { origin } = other;
+      const policy = `default-src 'none'; script-src 'self' ${origin} 'wasm-unsafe-eval'; worker-src blob:; connect-src 'self' ${origin}; require-trusted-types-for 'script'; trusted-types mobilemoe-web`;
+      await withBrowser({ mounts: { '/app/': folder }, headers: { 'Content-Security-Policy': policy } }, ({ page }) => assertChats(page, '/app/'));
+    } finally {
+      await other.close();
+    }
+  });
+
   await t.test('can be imported where there is no browser, and says so', async () => {
     const script = `
       import { MobileMoE } from 'mobilemoe-web';
@@ -142,7 +187,49 @@ test('without wasm-unsafe-eval a page is told so', { timeout: TIMEOUT_MS }, asyn
       const { MobileMoE } = await import('/pkg/dist/index.js');
       return MobileMoE.load('synthetic-tiny').catch(({ code, message }) => ({ code, message }));
     });
-    assert.equal(failure.code, 'ModuleMissing');
+    assert.equal(failure.code, 'ModuleBlocked');
     assert.match(failure.message, /wasm-unsafe-eval/);
+  });
+});
+
+/** Each of these loads nothing, so none needs a GPU: what is wrong is said in one sentence. */
+test('what stands in the way of the worker and its modules is named', { timeout: TIMEOUT_MS }, async (t) => {
+  const failure = (page, options = {}) =>
+    page.evaluate(async (options) => {
+      const { MobileMoE } = await import('/pkg/dist/index.js');
+      const { name, code, message } = await MobileMoE.load('synthetic-tiny', options).catch((error) => error);
+      return { name, code, message };
+    }, options);
+
+  await t.test('a policy without workers', async () => {
+    const headers = { 'Content-Security-Policy': "default-src 'self' 'wasm-unsafe-eval'; worker-src 'none'" };
+    await withBrowser({ headers }, async ({ page }) => {
+      await page.goto('/pages/blank.html');
+      const { name, code, message } = await failure(page);
+      assert.deepEqual([name, code], ['MobileMoEError', 'WorkerMissing']);
+      assert.match(message, /worker-src 'self'/);
+    });
+  });
+
+  await withBrowser({}, async ({ page }) => {
+    await page.goto('/pages/blank.html');
+
+    await t.test('a module that is a page', async () => {
+      const { code, message } = await failure(page, { wasmUrl: '/index.html' });
+      assert.equal(code, 'ModuleMissing');
+      assert.match(message, /index\.html: the server sent an HTML page/);
+    });
+    await t.test('a module that is not there', async () => {
+      const { code, message } = await failure(page, { wasmUrl: '/nowhere.wasm' });
+      assert.equal(code, 'ModuleMissing');
+      assert.match(message, /nowhere\.wasm: HTTP 404/);
+    });
+    await t.test('a worker at a wrong address gives way to the package\'s own', async () => {
+      const capability = await page.evaluate(async () => {
+        const { MobileMoE } = await import('/pkg/dist/index.js');
+        return MobileMoE.canRun('synthetic-tiny', { workerUrl: '/nowhere.js' });
+      });
+      assert.ok(capability.memory.weightBytes > 0);
+    });
   });
 });

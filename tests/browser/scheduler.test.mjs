@@ -127,7 +127,7 @@ test('an abort is heard while the module of structured output is on its way, and
   let arrive;
   const fetch = mock.method(globalThis, 'fetch', () => new Promise((resolve) => (arrive = resolve)));
   const controller = new AbortController();
-  const scheduler = new Scheduler(scripted(() => {}), { vocabSize: 2 });
+  const scheduler = new Scheduler(scripted(() => {}), { vocabSize: 2 }, '/mobilemoe_constrain_bg.wasm');
   const format = { kind: 'regex', source: 'aaa' };
   const [aborted, other] = [controller, new AbortController()].map(({ signal }) => generate(scheduler, signal, format));
   while (!arrive) await setImmediate();
