@@ -1,6 +1,9 @@
 //! One error type for the whole crate; each part names its own failures.
 
-use crate::{checkpoint::CheckpointError, config::ConfigError, engine::RequestError, gpu::GpuError, text::TextError};
+use crate::{
+    checkpoint::CheckpointError, config::ConfigError, engine::RequestError, gpu::GpuError, store::StoreError,
+    text::TextError,
+};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -17,6 +20,8 @@ pub enum Error {
     #[error(transparent)]
     Gpu(#[from] GpuError),
     #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
     Request(#[from] RequestError),
     #[cfg(target_arch = "wasm32")]
     #[error(transparent)]
@@ -31,6 +36,7 @@ impl Error {
             Error::Checkpoint(error) => error.code(),
             Error::Text(error) => error.code(),
             Error::Gpu(error) => error.code(),
+            Error::Store(error) => error.code(),
             Error::Request(error) => error.code(),
             #[cfg(target_arch = "wasm32")]
             Error::Web(error) => error.code(),

@@ -2,7 +2,8 @@
 //!
 //! A checkpoint in the published `mobilemoe-int4-g32` layout streams from a [`checkpoint::Repository`] straight into
 //! GPU buffers; routing, expert choice and sampling happen on the GPU and only token ids come back.
-//! Dependencies point one way: `web -> engine -> model -> kernels -> gpu`; `checkpoint` and `text` stand beside `model`.
+//! Dependencies point one way: `web -> engine -> model -> kernels -> gpu`; `checkpoint`, `store` and `text` stand
+//! beside `model`.
 
 pub mod checkpoint;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod gpu;
 pub mod json;
 pub mod kernels;
 pub mod model;
+pub mod store;
 pub mod text;
 #[cfg(target_arch = "wasm32")]
 pub mod web;
