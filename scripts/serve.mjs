@@ -59,9 +59,10 @@ const TYPES = {
  * @returns {Promise<{ origin: string, faults: Faults, requests: Served[], close: () => Promise<void> }>}
  */
 export async function serve({ port = 0, models = [], faults = {}, mounts = {}, headers: always = {} } = {}) {
-  const folders = { '/pkg/': join(ROOT, 'pkg'), ...mounts };
+  const { '/': root = join(ROOT, 'www'), ...others } = mounts;
+  const folders = { '/pkg/': join(ROOT, 'pkg'), ...others };
   for (const model of models) folders[`/models/${encodeURIComponent(basename(resolve(model)))}/`] = resolve(model);
-  folders['/'] = join(ROOT, 'www');
+  folders['/'] = root;
   const listing = JSON.stringify(models.map((model) => basename(resolve(model))));
 
   /** @type {Served[]} */
