@@ -194,6 +194,9 @@ async function judge(name, app, tarball, port) {
   }
 }
 
+// Playwright answers the signal by closing the browser; then the next app would go on.
+process.once('SIGTERM', () => process.exit(143));
+
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !(name in APPS));
 if (unknown.length) {

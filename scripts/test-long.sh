@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `npm run test:long`: what `npm test` leaves out because it takes an hour or more on two cores. Run it before a release, and
+# `npm run test:long`: what `npm test` leaves out because it takes long. Run it before a release, and
 # after changes to kernels. `npm test` must have run here before: it sets up and builds what this needs.
 set -euo pipefail
 . "$(dirname "$0")/toolchain.sh"

@@ -86,7 +86,7 @@ function refuse(options: SourceOptions, names: (keyof SourceOptions)[], expected
 }
 
 /** Relative to the page, or to the script where there is none. */
-function absolute(url: string | URL): URL {
+export function absolute(url: string | URL): URL {
   try {
     return new URL(url, globalThis.document?.baseURI ?? location.href);
   } catch {

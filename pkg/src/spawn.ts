@@ -7,6 +7,7 @@
 import type { Connection } from './connection.js';
 import { MobileMoEError } from './errors.js';
 import type { WireModules } from './protocol.js';
+import { absolute } from './source.js';
 
 /** Where the parts of the package are, for a page that keeps them elsewhere. */
 export interface EngineFiles {
@@ -27,13 +28,17 @@ const OPTIONS: WorkerOptions = { type: 'module', name: 'mobilemoe' };
 
 /** A worker that has begun to run. */
 export async function spawn({ worker, workerUrl }: EngineFiles): Promise<Worker> {
-  if (typeof worker === 'function') return worker();
-  if (worker) return worker;
+  if (worker) {
+    const given = typeof worker === 'function' ? worker() : worker;
+    if (typeof given?.postMessage !== 'function') throw new MobileMoEError('BadOptions', 'options: `worker` must be a Worker, or a function that makes one');
+    return given;
+  }
   if (typeof Worker === 'undefined') throw new MobileMoEError('NoWebGpu', 'There are no workers here: the engine runs in browsers.');
+  const address = workerUrl === undefined ? WORKER() : absolute(workerUrl);
   const policy = watchPolicy();
   try {
     try {
-      return await begun(workerUrl === undefined ? WORKER() : absolute(workerUrl));
+      return await begun(address);
     } catch (first) {
       const source = await ownSource().catch(() => {
         throw first;
@@ -45,11 +50,6 @@ export async function spawn({ worker, workerUrl }: EngineFiles): Promise<Worker>
   } finally {
     policy.end();
   }
-}
-
-/** Relative to the page, or to the script where there is none. */
-function absolute(url: string | URL): URL {
-  return new URL(url, globalThis.document?.baseURI ?? location.href);
 }
 
 /** The worker's source as an address of this page's own origin. */
@@ -128,7 +128,10 @@ export async function startModules(connection: Connection, { wasmUrl }: EngineFi
     await connection.call('start', [modules]);
   } catch (error) {
     if (given || !(error instanceof MobileMoEError) || error.code !== 'ModuleMissing') throw error;
-    const [engine, constrain] = await Promise.all([import('./engine-wasm.js'), import('./constrain-wasm.js')]);
+    const standIns = Promise.all([import('./engine-wasm.js'), import('./constrain-wasm.js')]);
+    const [engine, constrain] = await standIns.catch(() => {
+      throw error; // what was wrong with the file says more than that its stand-in is missing, too
+    });
     await connection.call('start', [{ engine: bytesOf(engine.default), constrain: bytesOf(constrain.default) }]);
   }
 }

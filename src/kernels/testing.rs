@@ -21,7 +21,7 @@ pub fn setup(seed: u64) -> (Gpu, fastrand::Rng) {
 
 /// Forms that the device can run, for one token and for tiles: the plain ones, and each way to keep inputs with each tile, by
 /// turns with and without subgroups. With `MOBILEMOE_PARITY=full` all there are, and those of the thread style, where sizes
-/// decide how work is shared, more than once: Mesa takes 5 to 30 s to compile one.
+/// decide how work is shared, more than once: Mesa takes long to compile them.
 pub fn forms(gpu: &Gpu) -> Vec<Form> {
     let features = pollster::block_on(gpu.features()).unwrap();
     println!("{}: {features:?}", gpu.info.name);

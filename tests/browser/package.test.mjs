@@ -211,7 +211,7 @@ test('what stands in the way of the worker and its modules is named', { timeout:
     });
   });
 
-  await withBrowser({}, async ({ page }) => {
+  await withBrowser({}, async ({ page, server }) => {
     await page.goto('/pages/blank.html');
 
     await t.test('a module that is a page', async () => {
@@ -223,6 +223,26 @@ test('what stands in the way of the worker and its modules is named', { timeout:
       const { code, message } = await failure(page, { wasmUrl: '/nowhere.wasm' });
       assert.equal(code, 'ModuleMissing');
       assert.match(message, /nowhere\.wasm: HTTP 404/);
+    });
+    await t.test('a module that is not there, and no stand-in for it', async () => {
+      server.faults.path = /_bg\.wasm$|-wasm\.js$/;
+      server.faults.status = 404;
+      const { name, code, message } = await failure(page);
+      server.faults.status = undefined;
+      assert.deepEqual([name, code], ['MobileMoEError', 'ModuleMissing']);
+      assert.match(message, /mobilemoe_web_bg\.wasm: HTTP 404/);
+    });
+    await t.test('addresses that are none, a worker that is none', async () => {
+      for (const option of ['wasmUrl', 'workerUrl']) {
+        const { name, code } = await failure(page, { [option]: 'http://[' });
+        assert.deepEqual([name, code], ['MobileMoEError', 'BadUrl'], option);
+      }
+      const { name, code } = await page.evaluate(async () => {
+        const { MobileMoE } = await import('/pkg/dist/index.js');
+        const { name, code } = await MobileMoE.load('synthetic-tiny', { worker: () => undefined }).catch((error) => error);
+        return { name, code };
+      });
+      assert.deepEqual([name, code], ['MobileMoEError', 'BadOptions']);
     });
     await t.test('a worker at a wrong address gives way to the package\'s own', async () => {
       const capability = await page.evaluate(async () => {
