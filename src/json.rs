@@ -10,6 +10,7 @@ pub enum Imposter {
     LfsPointer,
     Html,
     Utf16,
+    Gzip,
 }
 
 impl Imposter {
@@ -20,6 +21,9 @@ impl Imposter {
         }
         if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
             return Some(Imposter::Utf16);
+        }
+        if bytes.starts_with(&[0x1f, 0x8b, 8]) {
+            return Some(Imposter::Gzip);
         }
         let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes).trim_ascii_start();
         let begins = |tag: &str| {
@@ -40,6 +44,9 @@ impl std::fmt::Display for Imposter {
             }
             Imposter::Html => "it is an HTML page, not the file itself: download the file, not the page that shows it",
             Imposter::Utf16 => "it is written in UTF-16: save it as UTF-8",
+            Imposter::Gzip => {
+                "it is compressed with gzip: unpack it, or have the server say so (`Content-Encoding: gzip`)"
+            }
         })
     }
 }

@@ -257,7 +257,11 @@ const LOAD: Readonly<Record<keyof LoadOptions, Check>> = {
   },
   revision: isText,
   endpoint: isUrl,
-  token: isText,
+  token: (value, name) => {
+    if (typeof value === 'string') return;
+    isObject(value, name);
+    for (const [origin, token] of Object.entries(value as object)) isText(token, `${name}["${origin}"]`);
+  },
   worker: (value, name) => {
     if (typeof value !== 'function' && !(typeof Worker !== 'undefined' && value instanceof Worker)) throw bad(name, `${name} must be a Worker, or a function that makes one`);
   },

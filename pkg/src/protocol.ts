@@ -14,8 +14,8 @@ export interface NamedFile {
   file: File;
 }
 
-/** A source on the web, in absolute URLs: a folder, or each file; `page`: the repository's, if it is on a Hugging Face hub. */
-export type WireWeb = ({ url: string } | { files: Record<string, string> }) & { page?: string; token?: string };
+/** A source on the web, in absolute URLs: a folder, or each file; `page`: the repository's, if it is on a Hugging Face hub; tokens by origin. */
+export type WireWeb = ({ url: string } | { files: Record<string, string> }) & { page?: string; tokens?: Record<string, string> };
 
 export type WireSource = { web: WireWeb } | { files: NamedFile[] } | { directory: FileSystemDirectoryHandle } | { synthetic: string };
 

@@ -1,3 +1,4 @@
+import { bad } from './check.js';
 import { MobileMoEError } from './errors.js';
 import { POCKET } from './pocket.js';
 import type { NamedFile, WireSource } from './protocol.js';
@@ -28,10 +29,11 @@ export interface SourceOptions {
    */
   endpoint?: string | URL;
   /**
-   * An access token, sent as `Authorization: Bearer` with every request for the checkpoint and to no other server (browsers
-   * drop it when a server redirects elsewhere): gated repositories want one of an account that accepted the licence.
+   * An access token, sent as `Authorization: Bearer` to the server that it is for and to no other (browsers drop it when a server
+   * redirects elsewhere): gated repositories want one of an account that accepted the licence. It is for the server of the id or
+   * URL; of `{ files }` on several servers, for Hugging Face's if it is one of them. Else say for which: `{ [origin]: token }`.
    */
-  token?: string;
+  token?: string | Readonly<Record<string, string>>;
 }
 
 const SYNTHETIC = /^synthetic-(?=\w+$)/;
@@ -45,7 +47,8 @@ export function wireSource(source: Source, options: SourceOptions = {}): WireSou
   if (source instanceof URL || (typeof source === 'string' && !ours)) return webSource(source, options);
   if (typeof source !== 'string' && 'files' in source) {
     refuse(options, ['revision', 'endpoint'], 'a Hugging Face id');
-    return { web: { files: wireUrls(source.files), ...wireToken(options) } };
+    const files = wireUrls(source.files);
+    return { web: { files, ...wireTokens(options, Object.values(files)) } };
   }
   refuse(options, ['revision', 'endpoint', 'token'], 'a source on the web');
   if (source === 'pocket') return { web: { files: wireUrls(POCKET) } };
@@ -65,20 +68,36 @@ function webSource(source: string | URL, options: SourceOptions): WireSource {
   }
   refuse(options, ['revision', 'endpoint'], 'a Hugging Face id');
   url.pathname = url.pathname.replace(/config\.json$/, '');
-  return { web: { url: url.href, ...wireToken(options) } };
+  return { web: { url: url.href, ...wireTokens(options, [url.href]) } };
 }
 
 function hubSource(endpoint: URL, id: string, revision: string, options: SourceOptions): WireSource {
   const hub = endpoint.href.replace(/\/+$/, '');
   const url = `${hub}/${id}/resolve/${encodeURIComponent(revision)}/`;
-  return { web: { url, page: `${hub}/${id}`, ...wireToken(options) } };
+  return { web: { url, page: `${hub}/${id}`, ...wireTokens(options, [url]) } };
 }
 
 function wireUrls(files: FileUrls): Record<string, string> {
   return Object.fromEntries(Object.entries(files).map(([name, url]) => [name, absolute(url).href]));
 }
 
-const wireToken = ({ token }: SourceOptions) => (token === undefined ? {} : { token });
+/** The tokens by the origins that they are for. */
+function wireTokens({ token }: SourceOptions, urls: string[]): { tokens?: Record<string, string> } {
+  if (token === undefined) return {};
+  const origins = [...new Set(urls.map((url) => new URL(url)).filter(({ protocol }) => protocol.startsWith('http')).map(({ origin }) => origin))];
+  if (typeof token === 'object') {
+    const named = Object.entries(token).map(([url, token]) => [absolute(url).origin, token] as const);
+    const stranger = named.find(([origin]) => !origins.includes(origin));
+    if (stranger) throw bad('token', `token names ${stranger[0]}, but no file is there; files are on ${origins.join(', ')}`);
+    return { tokens: Object.fromEntries(named) };
+  }
+  const hubs = origins.filter((origin) => HUB_HOSTS.includes(new URL(origin).hostname));
+  const meant = hubs.length > 0 ? hubs : origins;
+  if (meant.length > 1 && meant !== hubs) {
+    throw bad('token', `token: the files are on several servers (${origins.join(', ')}); say for which it is: { "${origins[0]}": token }`);
+  }
+  return { tokens: Object.fromEntries(meant.map((origin) => [origin, token])) };
+}
 
 function refuse(options: SourceOptions, names: (keyof SourceOptions)[], expected: string): void {
   const name = names.find((name) => options[name] !== undefined);

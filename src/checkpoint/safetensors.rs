@@ -104,7 +104,15 @@ pub async fn read_header(source: &impl ByteSource, file: &str) -> Result<Header>
     }
     let mut json = vec![0; header_bytes as usize];
     source.read(8, &mut json).await?;
-    Ok(parse_header(&json, file, file_bytes)?)
+    let header = parse_header(&json, file, file_bytes);
+    match (&header, Imposter::of(&length)) {
+        // The first bytes of a compressed file pass for a length.
+        (Err(CheckpointError::HeaderJson { .. }), Some(imposter)) => {
+            let file = file.into();
+            Err(CheckpointError::Imposter { file, imposter }.into())
+        }
+        _ => Ok(header?),
+    }
 }
 
 fn parse_header(json: &[u8], file: &str, file_bytes: u64) -> Result<Header, CheckpointError> {
@@ -226,6 +234,38 @@ struct Entry {
     shape: Vec<u64>,
     /// From the first byte after the header.
     data_offsets: [u64; 2],
+}
+
+/// What the first bytes of a file say of its length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stated {
+    /// It stands within so many first bytes.
+    After(u64),
+    Bytes(u64),
+    /// They are not those of a safetensors file.
+    Nothing,
+}
+
+/// The length of a file that begins with `start`, by its own header: for where nobody else tells.
+pub fn stated_length(start: &[u8]) -> Stated {
+    let Some((length, rest)) = start.split_first_chunk() else {
+        return Stated::After(8);
+    };
+    let header_bytes = u64::from_le_bytes(*length);
+    if !(2..=MAX_HEADER_BYTES).contains(&header_bytes) {
+        return Stated::Nothing;
+    }
+    let Some(json) = rest.get(..header_bytes as usize) else {
+        return Stated::After(8 + header_bytes);
+    };
+    let Ok(Entries(entries)) = serde_json::from_slice(json) else {
+        return Stated::Nothing;
+    };
+    let ends = entries.iter().map(|(_, tensor)| tensor["data_offsets"][1].as_u64());
+    match (8 + header_bytes).checked_add(ends.flatten().max().unwrap_or(0)) {
+        Some(file_bytes) => Stated::Bytes(file_bytes),
+        None => Stated::Nothing,
+    }
 }
 
 /// A JSON object as a list: a map would silently drop names that appear twice.

@@ -5,11 +5,7 @@ pub enum WebError {
     #[error("\"{url}\" is not a URL of a checkpoint's folder: {detail}")]
     BadUrl { url: String, detail: String },
     #[error("{url}: the server answered HTTP {status}{hint}")]
-    HttpStatus {
-        url: String,
-        status: u16,
-        hint: &'static str,
-    },
+    HttpStatus { url: String, status: u16, hint: String },
     #[error("{url}: access denied (HTTP {status}): {way}")]
     AccessDenied { url: String, status: u16, way: String },
     #[error("{page}: no such repository{}", if *.signed_in { ", or the token's account may not see it" } else { ", or it is private and needs a `token`" })]

@@ -14,13 +14,19 @@ use web_sys::{Headers, ReadableStreamDefaultReader, RequestInit, Response, Url};
 use super::{WebError, js};
 use crate::{
     Result,
-    checkpoint::{ByteSource, Repository, end_of_file},
+    checkpoint::{
+        ByteSource, CheckpointError, Repository, end_of_file,
+        safetensors::{self, Stated},
+    },
+    json::Imposter,
 };
 
 /// Consecutive failures after which a request counts as failed; bytes that arrive start the count anew.
 const MAX_ATTEMPTS: u32 = 5;
 /// Wait before the second attempt; doubled for each further one.
 const FIRST_BACKOFF_MS: i32 = 250;
+/// A server that asks to come back later than this is not waited for.
+const MAX_RETRY_AFTER_MS: f64 = 120_000.0;
 /// A connection that sends nothing for this long counts as dropped.
 const STALL_TIMEOUT_MS: i32 = 30_000;
 /// A forward jump up to this far is read over instead of costing a new request.
@@ -51,8 +57,9 @@ enum Place {
 /// How a server is asked, and what to say when it refuses.
 #[derive(Deserialize)]
 struct Access {
-    /// Goes with every request, as `Authorization: Bearer`.
-    token: Option<String>,
+    /// By origin: goes with every request there, as `Authorization: Bearer`, and to nobody else.
+    #[serde(default)]
+    tokens: HashMap<String, String>,
     /// The repository's page, if it is on a Hugging Face hub.
     page: Option<String>,
 }
@@ -178,6 +185,8 @@ pub struct StreamedFile {
     len_bytes: u64,
     /// The server's name for this version of the file, if it tells one.
     etag: Option<String>,
+    /// The server keeps it compressed: its ranges are of other bytes than these.
+    is_encoded: bool,
     /// Set when the server answered a Range request with the whole file.
     ignores_range: Cell<bool>,
     /// Taken out while a read is under way.
@@ -186,24 +195,35 @@ pub struct StreamedFile {
 
 impl StreamedFile {
     async fn open(request: Request) -> Result<Option<Self>> {
-        let Some(mut opened) = request.connect(None).await? else {
-            return Ok(None);
-        };
-        if opened.len_bytes.is_none() {
-            // Sent in chunks or compressed: a Range request is answered with a length and as it is.
-            opened = request.connect(Some(0)).await?.ok_or_else(|| request.vanished())?;
+        let mut failures = 0;
+        loop {
+            let Some(mut opened) = request.connect(None).await? else {
+                return Ok(None);
+            };
+            if opened.len_bytes.is_none() && !opened.is_encoded {
+                // Sent in chunks: most servers answer a Range request with a length.
+                opened = request.connect(Some(0)).await?.ok_or_else(|| request.vanished())?;
+            }
+            let len_bytes = match opened.len_bytes {
+                Some(len_bytes) => len_bytes,
+                None => match opened.body.stated_bytes().await {
+                    Ok(stated) => stated.map_err(|start| request.no_length(&start))?,
+                    Err(detail) => {
+                        failures += 1;
+                        request.back_off(failures, detail, 0.0).await?;
+                        continue;
+                    }
+                },
+            };
+            return Ok(Some(StreamedFile {
+                len_bytes,
+                etag: opened.etag,
+                is_encoded: opened.is_encoded,
+                ignores_range: Cell::new(opened.is_encoded),
+                body: Cell::new(Some(opened.body)),
+                request,
+            }));
         }
-        let len_bytes = opened.len_bytes.ok_or_else(|| WebError::HttpLength {
-            url: request.url.clone(),
-        })?;
-        let (etag, body) = (opened.etag, Cell::new(Some(opened.body)));
-        Ok(Some(StreamedFile {
-            request,
-            len_bytes,
-            etag,
-            ignores_range: Cell::new(false),
-            body,
-        }))
     }
 
     async fn read(&self, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
@@ -229,7 +249,7 @@ impl StreamedFile {
                 }
                 Err(detail) => {
                     (failures, dropped) = (failures + 1, true);
-                    self.request.back_off(failures, detail).await?;
+                    self.request.back_off(failures, detail, 0.0).await?;
                 }
             }
         }
@@ -248,7 +268,7 @@ impl StreamedFile {
         }
         let opened = self
             .request
-            .connect(Some(at))
+            .connect((!self.is_encoded).then_some(at))
             .await?
             .ok_or_else(|| self.request.vanished())?;
         let changed = |what, expected: &dyn ToString, found: &dyn ToString| {
@@ -298,6 +318,7 @@ struct Opened {
     /// Length of the whole file, where the server tells it.
     len_bytes: Option<u64>,
     etag: Option<String>,
+    is_encoded: bool,
     body: Body,
 }
 
@@ -311,11 +332,20 @@ impl Request {
     async fn connect(&self, from: Option<u64>) -> Result<Option<Opened>> {
         let mut failures = 0;
         loop {
+            let mut wait_ms = 0.0;
             let detail = match self.fetch(from).await {
                 Err(thrown) => js::message(&thrown),
                 Ok(response) => match response.status() {
                     200 | 206 => return self.opened(&response, from).map(Some),
-                    status @ (408 | 429 | 500..=599) if failures + 1 < MAX_ATTEMPTS => format!("HTTP {status}"),
+                    status @ (408 | 429 | 500..=599) if failures + 1 < MAX_ATTEMPTS => {
+                        wait_ms = retry_after_ms(&response);
+                        if wait_ms > MAX_RETRY_AFTER_MS {
+                            let hint = format!(": it asks to come back in {:.0} seconds", wait_ms / 1000.0);
+                            let url = self.url.clone();
+                            return Err(WebError::HttpStatus { url, status, hint }.into());
+                        }
+                        format!("HTTP {status}")
+                    }
                     status => match self.refused(status, &response) {
                         Some(error) => return Err(error.into()),
                         None => return Ok(None),
@@ -323,7 +353,7 @@ impl Request {
                 },
             };
             failures += 1;
-            self.back_off(failures, detail).await?;
+            self.back_off(failures, detail, wait_ms).await?;
         }
     }
 
@@ -332,7 +362,7 @@ impl Request {
         if let Some(from) = from {
             headers.set("Range", &format!("bytes={from}-"))?;
         }
-        if let Some(token) = &self.access.token {
+        if let Some(token) = self.token() {
             headers.set("Authorization", &format!("Bearer {token}"))?;
         }
         let init = RequestInit::new();
@@ -344,15 +374,21 @@ impl Request {
         }
     }
 
+    /// The token that is for this file's server.
+    fn token(&self) -> Option<&String> {
+        let origin = Url::new(&self.url).ok()?.origin();
+        self.access.tokens.get(&origin)
+    }
+
     fn opened(&self, response: &Response, from: Option<u64>) -> Result<Opened> {
         let header = |name: &str| response.headers().get(name).ok().flatten();
         if header("content-type").is_some_and(|kind| kind.starts_with("text/html")) {
             return Err(WebError::HttpHtml { url: self.url.clone() }.into());
         }
-        let encoded = header("content-encoding").is_some_and(|encoding| encoding != "identity");
+        let is_encoded = header("content-encoding").is_some_and(|encoding| encoding != "identity");
         let content_length = header("content-length")
             .and_then(|text| text.parse::<u64>().ok())
-            .filter(|_| !encoded);
+            .filter(|_| !is_encoded);
         let (at, len_bytes) = if response.status() == 206 {
             // Content-Range may be hidden from a page of another origin; then the answer is taken to be what was asked for.
             let range = header("content-range").and_then(|text| parse_content_range(&text));
@@ -361,6 +397,7 @@ impl Request {
                 at,
                 range
                     .and_then(|(_, total)| total)
+                    .filter(|_| !is_encoded)
                     .or(content_length.map(|rest| at + rest)),
             )
         } else {
@@ -378,6 +415,7 @@ impl Request {
         Ok(Opened {
             len_bytes,
             etag: header("etag"),
+            is_encoded,
             body,
         })
     }
@@ -408,7 +446,7 @@ impl Request {
                     }
                     Err(detail) => {
                         failures += 1;
-                        self.back_off(failures, detail).await?;
+                        self.back_off(failures, detail, 0.0).await?;
                         continue 'attempt;
                     }
                 }
@@ -416,8 +454,8 @@ impl Request {
         }
     }
 
-    /// Waits before the next attempt, or gives up.
-    async fn back_off(&self, failures: u32, detail: String) -> Result<()> {
+    /// Waits before the next attempt, at least `wait_ms`, or gives up.
+    async fn back_off(&self, failures: u32, detail: String, wait_ms: f64) -> Result<()> {
         const STEP_MS: i32 = 50;
         if failures >= MAX_ATTEMPTS {
             return Err(WebError::HttpConnection {
@@ -427,7 +465,7 @@ impl Request {
             }
             .into());
         }
-        for _ in 0..(FIRST_BACKOFF_MS << (failures - 1)) / STEP_MS {
+        for _ in 0..(FIRST_BACKOFF_MS << (failures - 1)).max(wait_ms as i32) / STEP_MS {
             js::sleep_ms(STEP_MS).await;
         }
         Ok(())
@@ -436,27 +474,31 @@ impl Request {
     /// What a status other than success means; `None`: there is no such file.
     fn refused(&self, status: u16, response: &Response) -> Option<WebError> {
         let url = self.url.clone();
-        let Access { token, page } = &*self.access;
+        let (page, signed_in) = (&self.access.page, self.token().is_some());
         // A hub tells apart what looks the same by status, and hides from strangers what they may not see.
         let reason = response.headers().get("x-error-code").ok().flatten();
         match (status, reason.as_deref(), page) {
             (401 | 404, Some("RepoNotFound"), Some(page)) => Some(WebError::RepositoryNotFound {
                 page: page.clone(),
-                signed_in: token.is_some(),
+                signed_in,
             }),
             (404, Some("RevisionNotFound"), Some(_)) => Some(WebError::RevisionNotFound { url }),
             (404 | 410, ..) => None,
             (401 | 403, ..) => Some(WebError::AccessDenied {
                 url,
                 status,
-                way: way_in(status, token.is_some(), page.as_deref()),
+                way: way_in(status, signed_in, page.as_deref()),
             }),
             (416, ..) => Some(WebError::HttpStatus {
                 url,
                 status,
-                hint: ": the file is shorter than before",
+                hint: ": the file is shorter than before".into(),
             }),
-            _ => Some(WebError::HttpStatus { url, status, hint: "" }),
+            _ => Some(WebError::HttpStatus {
+                url,
+                status,
+                hint: String::new(),
+            }),
         }
     }
 
@@ -464,9 +506,30 @@ impl Request {
         WebError::HttpStatus {
             url: self.url.clone(),
             status: 404,
-            hint: ": the file was there before",
+            hint: ": the file was there before".into(),
         }
     }
+
+    /// A file that begins like this and whose length nobody tells.
+    fn no_length(&self, start: &[u8]) -> crate::Error {
+        let url = self.url.clone();
+        match Imposter::of(start) {
+            Some(imposter) => CheckpointError::Imposter { file: url, imposter }.into(),
+            None => WebError::HttpLength { url }.into(),
+        }
+    }
+}
+
+/// How long the server asks to wait before the next request: seconds, or a date.
+fn retry_after_ms(response: &Response) -> f64 {
+    let Some(text) = response.headers().get("retry-after").ok().flatten() else {
+        return 0.0;
+    };
+    let wait_ms = match text.trim().parse::<f64>() {
+        Ok(seconds) => seconds * 1000.0,
+        Err(_) => js_sys::Date::parse(&text) - js_sys::Date::now(),
+    };
+    if wait_ms.is_nan() { 0.0 } else { wait_ms.max(0.0) }
 }
 
 /// How to get access where a server refuses it.
@@ -513,6 +576,25 @@ impl Body {
         self.chunk = self.chunk.subarray(skip + count as u32, self.chunk.length());
         self.at = from + count as u64;
         Ok(count)
+    }
+
+    /// How long the safetensors file of this body is by its own header; its first bytes if that is none. What is read for it is
+    /// put back.
+    async fn stated_bytes(&mut self) -> Result<Result<u64, Vec<u8>>, String> {
+        let mut start = Vec::new();
+        let length = loop {
+            match safetensors::stated_length(&start) {
+                Stated::After(_) => {}
+                Stated::Bytes(len_bytes) => break Some(len_bytes),
+                Stated::Nothing => break None,
+            }
+            match self.next_chunk().await? {
+                Some(chunk) => start.extend(chunk.to_vec()),
+                None => break None,
+            }
+        };
+        self.chunk = Uint8Array::from(&start[..]);
+        Ok(length.ok_or(start))
     }
 
     /// The next bytes as they arrive; `None` at the end. The error tells what went wrong.

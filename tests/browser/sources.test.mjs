@@ -1,8 +1,10 @@
 // Where checkpoints come from, and what the network does to them on the way.
 
 import { strict as assert } from 'node:assert';
+import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
 
 import { load, openBlank, workersGone } from './engine.mjs';
 import { browserTest } from './harness.mjs';
@@ -97,9 +99,10 @@ browserTest('what a source stands for', {}, async ({ page, server }) => {
   const hub = 'https://huggingface.co';
   const id = 'facebook/MobileMoE-S-QAT';
   const main = { url: `${hub}/${id}/resolve/main/`, page: `${hub}/${id}` };
+  const onTwo = { files: { 'config.json': `${hub}/c.json`, 'model.safetensors': 'https://cdn.example/w' } };
   const cases = [
     [id, {}, main],
-    [id, { token: 'hf_x' }, { ...main, token: 'hf_x' }],
+    [id, { token: 'hf_x' }, { ...main, tokens: { [hub]: 'hf_x' } }],
     [id, { revision: 'refs/pr/1' }, { ...main, url: `${hub}/${id}/resolve/refs%2Fpr%2F1/` }],
     [id, { endpoint: 'https://mirror.example/hf/' }, { url: `https://mirror.example/hf/${id}/resolve/main/`, page: `https://mirror.example/hf/${id}` }],
     [`${hub}/${id}`, {}, main],
@@ -108,7 +111,9 @@ browserTest('what a source stands for', {}, async ({ page, server }) => {
     [`${hub}/${id}/resolve/main/`, {}, { url: `${hub}/${id}/resolve/main/` }],
     [`./${id}`, {}, { url: `${server.origin}/pages/${id}` }],
     ['models/tiny/', {}, { url: `${server.origin}/pages/models/tiny/` }],
-    ['/models/tiny/config.json?key=1', { token: 't' }, { url: `${server.origin}/models/tiny/?key=1`, token: 't' }],
+    ['/models/tiny/config.json?key=1', { token: 't' }, { url: `${server.origin}/models/tiny/?key=1`, tokens: { [server.origin]: 't' } }],
+    [onTwo, { token: 't' }, { files: onTwo.files, tokens: { [hub]: 't' } }],
+    [onTwo, { token: { 'https://cdn.example/': 't' } }, { files: onTwo.files, tokens: { 'https://cdn.example': 't' } }],
     [{ files: { 'config.json': '/a1b2.json' } }, {}, { files: { 'config.json': `${server.origin}/a1b2.json` } }],
   ];
   for (const [source, options, web] of cases) assert.deepEqual(await wire(source, options), { web }, JSON.stringify([source, options]));
@@ -118,6 +123,8 @@ browserTest('what a source stands for', {}, async ({ page, server }) => {
     ['/models/tiny/', { endpoint: hub }, 'BadOptions', /`endpoint`/],
     [{ files: {} }, { revision: 'main' }, 'BadOptions', /`revision`/],
     ['synthetic-tiny', { token: 't' }, 'BadOptions', /`token`.*web/],
+    [{ files: { a: 'https://a.example/a', b: 'https://b.example/b' } }, { token: 't' }, 'BadOptions', /several servers \(https:\/\/a\.example, https:\/\/b\.example\)/],
+    [onTwo, { token: { 'https://evil.example': 't' } }, 'BadOptions', /https:\/\/evil\.example.*no file/],
   ];
   for (const [source, options, code, pattern] of refusals) {
     const refused = await wire(source, options);
@@ -172,6 +179,96 @@ browserTest('files under URLs of their own', { timeoutMs: TIMEOUT_MS }, async ({
   assert.deepEqual([missing.code, /model\.safetensors/.test(missing.message)], ['MissingFile', true]);
   const bad = await failureOf(page, { files: { 'config.json': 'ftp://example.org/config.json' } });
   assert.equal(bad.code, 'BadUrl');
+});
+
+/** Serves tiny-a as `answer(request, response, bytes)` does. */
+async function withServer(answer, body) {
+  const requests = [];
+  const server = createServer(async (request, response) => {
+    response.setHeader('Access-Control-Allow-Origin', '*');
+    response.setHeader('Access-Control-Allow-Headers', '*, Authorization');
+    response.setHeader('Access-Control-Expose-Headers', 'Retry-After, Content-Encoding, Content-Range');
+    if (request.method === 'OPTIONS') return response.end();
+    requests.push({ path: request.url, authorization: request.headers.authorization, at: performance.now() });
+    const bytes = await readFile(fileURLToPath(new URL(`..${TINY_A}${request.url.slice(1)}`, import.meta.url))).catch(() => undefined);
+    if (!bytes) return response.writeHead(404).end();
+    answer(request, response, bytes);
+  });
+  await new Promise((ready) => server.listen(0, '127.0.0.1', ready));
+  try {
+    return await body(`http://127.0.0.1:${server.address().port}/`, requests);
+  } finally {
+    server.close();
+    server.closeAllConnections();
+  }
+}
+
+const CHUNKED = (request, response, bytes) => {
+  response.writeHead(200, { 'Content-Type': 'application/octet-stream' });
+  for (let at = 0; at < bytes.length; at += 100_000) response.write(bytes.subarray(at, at + 100_000));
+  response.end();
+};
+const GZIPPED = (request, response, bytes) => {
+  const packed = gzipSync(bytes);
+  const [, from] = /^bytes=(\d+)-$/.exec(request.headers.range ?? '') ?? [];
+  const part = packed.subarray(Number(from ?? 0));
+  const range = from && { 'Content-Range': `bytes ${from}-${packed.length - 1}/${packed.length}` };
+  response.writeHead(from ? 206 : 200, { 'Content-Encoding': 'gzip', 'Content-Length': part.length, ...range }).end(part);
+};
+
+for (const [how, answer] of [['tells no lengths', CHUNKED], ['keeps its files in gzip', GZIPPED]]) {
+  browserTest(`a server that ${how}`, { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
+    await withServer(answer, async (url) => {
+      await openBlank(page);
+      await load(page, url);
+      await assertLoaded(page);
+    });
+  });
+}
+
+browserTest('gzip that nobody tells of is named', { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
+  for (const file of ['config.json', 'model.safetensors']) {
+    const answer = (request, response, bytes) => response.end(request.url.endsWith(file) ? gzipSync(bytes) : bytes);
+    const { message } = await withServer(answer, (url) => failureOf(page, url));
+    assert.match(message, new RegExp(`${file}.*gzip`));
+  }
+});
+
+browserTest('a server that asks to wait is waited for, within reason', { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
+  const asking = (wait) => (request, response, bytes) => {
+    const busy = !asked.has(request.url) && asked.add(request.url) && /config\.json$/.test(request.url);
+    if (busy) response.writeHead(429, { 'Retry-After': wait() }).end();
+    else response.end(bytes);
+  };
+  let asked = new Set();
+  for (const wait of [() => '2', () => new Date(Date.now() + 3000).toUTCString()]) {
+    asked = new Set();
+    await withServer(asking(wait), async (url, requests) => {
+      await openBlank(page);
+      await load(page, url);
+      const [first, second] = requests.filter(({ path }) => path === '/config.json');
+      assert.ok(second.at - first.at > 1900, `came back after ${second.at - first.at} ms`);
+    });
+  }
+  asked = new Set();
+  const { code, message } = await withServer(asking(() => '3600'), (url) => failureOf(page, url));
+  assert.equal(code, 'HttpStatus');
+  assert.match(message, /429.*3600 seconds/);
+});
+
+browserTest('a token goes to the server that it is for, and to no other', { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
+  const plain = (request, response, bytes) => response.end(bytes);
+  await withServer(plain, (one, toOne) => withServer(plain, async (other, toOther) => {
+    await openBlank(page);
+    const files = { 'config.json': `${one}config.json`, 'model.safetensors': `${other}model.safetensors` };
+    const unclear = await failureOf(page, { files }, { token: 'secret' });
+    assert.equal(unclear.code, 'BadOptions');
+    assert.equal(toOne.length + toOther.length, 0);
+    await openBlank(page);
+    await load(page, { files }, { token: { [one]: 'secret' } });
+    assert.ok(toOne.length > 0 && toOne.every(({ authorization }) => authorization === 'Bearer secret'));
+    assert.ok(toOther.length > 0 && toOther.every(({ authorization }) => authorization === undefined));
+  }));
 });
 
 browserTest('an HTML page in place of a file is recognised', { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
