@@ -47,12 +47,12 @@ function* missingOf(adapter: AdapterFacts | undefined, memory: MemoryPlan): Gene
 }
 
 /** What the browser tells of its GPU; `undefined` if it has none. */
-export async function findAdapter(lowPower = false): Promise<AdapterFacts | undefined> {
-  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: lowPower ? 'low-power' : 'high-performance' });
+async function findAdapter(lowPower?: boolean): Promise<AdapterFacts | undefined> {
+  const adapter = await requestAdapter(lowPower);
   if (!adapter) return undefined;
-  const { description, vendor, architecture, isFallbackAdapter } = adapter.info;
+  const { vendor, architecture, isFallbackAdapter } = adapter.info;
   return {
-    name: description || [vendor, architecture].filter(Boolean).join(' ') || 'unnamed GPU',
+    name: nameOf(adapter),
     vendor,
     architecture,
     isFallback: isFallbackAdapter,
@@ -60,4 +60,15 @@ export async function findAdapter(lowPower = false): Promise<AdapterFacts | unde
     maxBufferSize: adapter.limits.maxBufferSize,
     maxStorageBufferBindingSize: adapter.limits.maxStorageBufferBindingSize,
   };
+}
+
+/** The adapter that the engine asks for, too. */
+export async function requestAdapter(lowPower = false): Promise<GPUAdapter | undefined> {
+  return (await navigator.gpu?.requestAdapter({ powerPreference: lowPower ? 'low-power' : 'high-performance' })) ?? undefined;
+}
+
+/** What the browser calls a GPU; the engine's own library does not say. */
+export function nameOf(adapter: GPUAdapter | undefined): string {
+  const { description, vendor, architecture } = adapter?.info ?? {};
+  return description || [vendor, architecture].filter(Boolean).join(' ') || 'unnamed GPU';
 }

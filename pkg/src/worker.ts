@@ -1,7 +1,7 @@
 /** The worker: owns the WASM module and the GPU device, serves the page's calls side by side. */
 import init, { WebCheckpoint, WebEngine } from '../wasm/mobilemoe_web.js';
 import type { BenchmarkProgress, BenchmarkReport } from './benchmark.js';
-import { capability, findAdapter } from './capability.js';
+import { capability, nameOf, requestAdapter } from './capability.js';
 import { MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
 import { Flow } from './flow.js';
@@ -10,7 +10,7 @@ import { start, type WasmSource } from './module.js';
 import type { Call, Calls, Method, Reply, Request, WireSource } from './protocol.js';
 import { listDirectory } from './source.js';
 import type { LogitsTrace } from './types.js';
-import { offerSubgroups, rememberVariant, rememberedVariant } from './variant.js';
+import { identityOf, offerSubgroups, remember, remembered } from './variant.js';
 
 const PROGRESS_INTERVAL_MS = 80;
 
@@ -39,11 +39,12 @@ const handlers: Handlers = {
   async load([source, options], { emit }) {
     emit({ stage: 'opening', bytesDone: 0, bytesTotal: 0 });
     const progress = throttle((bytesDone: number, bytesTotal: number) => emit({ stage: 'weights', bytesDone, bytesTotal }));
-    const adapter = await adapterName(options.lowPower);
-    const remembered = await rememberedVariant(adapter);
-    const engine = await WebEngine.load(await checkpoint(source), { ...options, ...(remembered && { remembered }) }, progress, die);
-    const facts: Facts = { ...(engine.facts() as Facts), adapter };
-    if (!options.variant) await rememberVariant(adapter, facts.variant);
+    const adapter = await requestAdapter(options.lowPower);
+    const identity = adapter && identityOf(adapter);
+    const found = identity && (await remembered(identity));
+    const engine = await WebEngine.load(await checkpoint(source), { ...options, ...(found && { remembered: found }) }, progress, die);
+    const facts: Facts = { ...(engine.facts() as Facts), adapter: nameOf(adapter) };
+    if (!options.variant && identity) await remember(identity, engine.remembered());
     loaded = new Scheduler(engine, facts, constrainModule);
     return facts;
   },
@@ -63,14 +64,9 @@ const handlers: Handlers = {
   async benchmark([options], { emit, signal }) {
     const onProgress = (progress: BenchmarkProgress) => (emit(progress), !signal.aborted);
     const report = (await engine().alone((engine) => engine.benchmark(options, onProgress))) as BenchmarkReport;
-    return { ...report, adapter: await adapterName() };
+    return { ...report, adapter: nameOf(await requestAdapter()) };
   },
 };
-
-/** What the browser calls the GPU; the engine's own library does not say. */
-async function adapterName(lowPower?: boolean): Promise<string> {
-  return (await findAdapter(lowPower))?.name ?? 'unnamed GPU';
-}
 
 async function checkpoint(source: WireSource): Promise<WebCheckpoint> {
   if ('web' in source) return WebCheckpoint.fromWeb(source.web);

@@ -22,7 +22,7 @@ use crate::{
     checkpoint::{Checkpoint, Repository},
     gpu::GpuError,
     kernels::{KvFormat, Variant, adjust::Adjust, logprob::Logprob},
-    model::{Model, ModelOptions},
+    model::{Model, ModelOptions, Remembered},
 };
 
 /// A request the engine cannot serve. Nothing is lost by it: the engine and its sessions go on.
@@ -137,6 +137,11 @@ impl Engine {
             experts: config.experts,
             experts_per_token: config.experts_per_token,
         }
+    }
+
+    /// What is known of the adapter now: give it back as [`ModelOptions::remembered`] to have nothing measured again.
+    pub fn remembered(&self) -> &Remembered {
+        &self.model.remembered
     }
 
     /// Resolves when the device is lost, see [`Gpu::lost`](crate::gpu::Gpu::lost).

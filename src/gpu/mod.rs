@@ -182,6 +182,16 @@ impl Gpu {
         })
     }
 
+    /// All that is known of the device: names, versions, features, limits. Two that differ in anything are not the same.
+    pub fn identity(&self) -> String {
+        format!(
+            "{:?} {:?} {:?}",
+            self.info,
+            self.device.features(),
+            self.device.limits()
+        )
+    }
+
     /// Resolves when the device is lost, even while nothing is asked of it; to `None` if it never was, or if somebody
     /// else listens already.
     pub fn lost(&self) -> impl Future<Output = Option<GpuError>> + use<> {

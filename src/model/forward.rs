@@ -1,6 +1,6 @@
 //! The model on the GPU: its kernels, their buffers, and the forward pass.
 
-use super::{KvCache, Plan, variant::fastest_variant, weights::Weights};
+use super::{KvCache, Plan, Remembered, variant::fastest_variant, weights::Weights};
 use crate::{
     ModelConfig, Result,
     checkpoint::{Checkpoint, Repository},
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How much of a model to make room for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelOptions {
     /// Longest context in tokens; `None`: what the model was made for.
     pub context_length: Option<usize>,
@@ -34,10 +34,10 @@ pub struct ModelOptions {
     pub kv: KvFormat,
     /// On the adapter that saves power, where there are several.
     pub low_power: bool,
-    /// The forms of the kernels; `None`: what was remembered, else measured once an adapter.
+    /// The forms of the kernels; `None`: what was remembered, else measured.
     pub variant: Option<Variant>,
-    /// What was measured here before. Passed over where it no longer runs.
-    pub remembered: Option<Variant>,
+    /// What was measured on this adapter before. Passed over where it no longer runs.
+    pub remembered: Remembered,
 }
 
 impl Default for ModelOptions {
@@ -48,7 +48,7 @@ impl Default for ModelOptions {
             kv: KvFormat::F16,
             low_power: false,
             variant: None,
-            remembered: None,
+            remembered: Remembered::default(),
         }
     }
 }
@@ -58,6 +58,8 @@ pub struct Model {
     pub config: ModelConfig,
     pub plan: Plan,
     pub variant: Variant,
+    /// What is known of the adapter, this variant included if it was not asked for.
+    pub(crate) remembered: Remembered,
     pub(crate) gpu: Gpu,
     kernels: Kernels,
     pub(crate) scratch: Scratch,
@@ -155,10 +157,11 @@ impl Model {
         };
         let gpu = Gpu::open(requirements).await?;
         let features = gpu.features().await?;
-        let remembered = options.remembered.filter(|variant| variant.check(features).is_ok());
-        let variant = match options.variant.or(remembered) {
+        let mut remembered = options.remembered.clone();
+        let known = remembered.of(&config).filter(|variant| variant.check(features).is_ok());
+        let variant = match options.variant.or(known) {
             Some(variant) => variant,
-            None => fastest_variant(&gpu, features).await?,
+            None => fastest_variant(&gpu, features, &config).await?,
         };
         variant.check(features)?;
         let make = async |variant| {
@@ -171,6 +174,9 @@ impl Model {
             Err(_) if options.variant.is_none() && variant != plain => (plain, make(plain).await?),
             kernels => (variant, kernels?),
         };
+        if options.variant.is_none() {
+            remembered.put(&config, variant);
+        }
         let scratch = gpu.guard("activations", || Scratch::new(&gpu, &config, &plan)).await?;
         let weights = Weights::load(&gpu, &plan, variant.style(), checkpoint, progress).await?;
         let binds = gpu
@@ -182,6 +188,7 @@ impl Model {
             config,
             plan,
             variant,
+            remembered,
             gpu,
             kernels,
             scratch,

@@ -13,3 +13,4 @@ pub use forward::{Model, ModelOptions};
 pub use plan::Plan;
 pub use reference::{Reference, ReferenceCache, Trace};
 pub use traffic::{KernelReads, min_weight_bytes_per_token, token_reads};
+pub use variant::Remembered;

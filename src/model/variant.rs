@@ -1,19 +1,56 @@
 //! Which forms of the kernels an adapter runs fastest: measured, because no feature flag or limit tells.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Mutex,
+};
 
 use half::{bf16, f16};
+use serde::{Deserialize, Serialize};
 use web_time::Instant;
 
 use crate::{
-    Result,
+    ModelConfig, Result,
     gpu::{Features, Gpu, GpuError},
     kernels::{
         Form, Inputs, LARGEST_TILE, Matrix, PREFILL_TILE, Step, Style, Variant, dot, inverse_rms, lm_head::LmHead,
     },
 };
 
-/// What was found on the adapters seen so far, by name.
+/// What was found on one adapter, by the sizes of the model.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Remembered(BTreeMap<String, Variant>);
+
+impl Remembered {
+    /// What [`Remembered::to_text`] wrote; `None` if that was something else, or another version.
+    pub fn read(text: &str) -> Option<Remembered> {
+        serde_json::from_str(text).ok()
+    }
+
+    pub fn to_text(&self) -> String {
+        serde_json::to_string(self).expect("maps of names are JSON")
+    }
+
+    pub(super) fn of(&self, config: &ModelConfig) -> Option<Variant> {
+        self.0.get(&sizes(config)).copied()
+    }
+
+    pub(super) fn put(&mut self, config: &ModelConfig, variant: Variant) {
+        self.0.insert(sizes(config), variant);
+    }
+}
+
+/// What the speed of a form depends on in a model: the sizes of its matrices.
+fn sizes(config: &ModelConfig) -> String {
+    let heads = (config.query_heads, config.kv_heads);
+    format!(
+        "hidden {}, expert {}, shared {}, heads {heads:?}, vocabulary {}",
+        config.hidden_size, config.expert_size, config.shared_size, config.vocab_size
+    )
+}
+
+/// What was found on the adapters seen so far, by all that tells them apart.
 static FOUND: Mutex<Option<HashMap<String, Variant>>> = Mutex::new(None);
 
 /// A run of this length is measured well enough, against a clock of 1 ms and a way there and back of a few.
@@ -45,11 +82,10 @@ const CHECKED_ROWS: usize = ROWS.div_ceil(CHECKED_STEP);
 
 /// The fastest forms for one token and for tiles, measured on a small LM head, once an adapter. A form that computes
 /// something else than the CPU (drivers have bugs) is not chosen.
-pub async fn fastest_variant(gpu: &Gpu, features: Features) -> Result<Variant> {
-    let adapter = format!("{} {:?}", gpu.info.name, gpu.info.backend);
+pub async fn fastest_variant(gpu: &Gpu, features: Features, config: &ModelConfig) -> Result<Variant> {
+    let adapter = format!("{} {}", gpu.identity(), sizes(config));
     let found = FOUND.lock().unwrap().get_or_insert_default().get(&adapter).copied();
-    // Browsers give no names: it may have been another adapter.
-    if let Some(variant) = found.filter(|variant| variant.check(features).is_ok()) {
+    if let Some(variant) = found {
         return Ok(variant);
     }
     let head = gpu.guard("a measurement", || Head::new(gpu)).await?;

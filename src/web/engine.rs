@@ -14,7 +14,7 @@ use crate::{
     checkpoint::{Checkpoint, CheckpointError, read_file, synth},
     engine::{Engine, Event, GenerateOptions, Scoring, Session, Steering},
     kernels::{KvFormat, Variant, sample::Sampling},
-    model::{ModelOptions, Plan},
+    model::{ModelOptions, Plan, Remembered},
     text::{Message, StopStrings, Text},
 };
 
@@ -110,7 +110,9 @@ impl LoadRequest {
             chunk_tokens: self.chunk_tokens.unwrap_or(defaults.chunk_tokens),
             low_power: self.low_power,
             variant: self.variant,
-            remembered: (self.remembered).and_then(|text| serde_json::from_str(&text).ok()),
+            remembered: (self.remembered.as_deref())
+                .and_then(Remembered::read)
+                .unwrap_or_default(),
         }
     }
 }
@@ -230,6 +232,11 @@ impl WebEngine {
         facts
             .serialize(&serde_wasm_bindgen::Serializer::json_compatible())
             .map_err(JsValue::from)
+    }
+
+    /// What is known of this adapter now, for the package to keep and give back as `remembered`.
+    pub fn remembered(&self) -> String {
+        self.engine.remembered().to_text()
     }
 
     /// CPU memory of this module, in bytes; it never shrinks.

@@ -1,44 +1,86 @@
 // Which kernels run: measured when an adapter first loads a model, remembered, or as told.
 
 import { strict as assert } from 'node:assert';
+import { test } from 'node:test';
 
 import { loadAs, openBlank } from './engine.mjs';
+import { identityOf } from '../../pkg/dist/variant.js';
 import { browserTest } from './harness.mjs';
 
-const CACHE = 'mobilemoe-variants-3';
+const CACHE = 'mobilemoe-variants-4';
 const TIMEOUT_MS = 300_000;
 
-browserTest('the faster kernels are found, and remembered by adapter', { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
-  const remembered = () => page.evaluate(async (name) => {
+test('adapters that differ in anything are told apart', () => {
+  const adapter = (info = {}, features = ['f16'], limits = {}) => ({
+    info: new Told({ vendor: '', architecture: '', device: '', description: '', subgroupMinSize: 4, ...info }),
+    features: new Set(features),
+    limits: new Told({ maxBufferSize: 2 ** 28, maxComputeWorkgroupSizeX: 256, ...limits }),
+  });
+  // As browsers have it: getters of a class.
+  class Told {
+    #values;
+    constructor(values) {
+      this.#values = values;
+      for (const name of Object.keys(values)) {
+        if (!(name in Told.prototype)) Object.defineProperty(Told.prototype, name, { get() { return this.#values[name]; } });
+      }
+    }
+  }
+  assert.equal(identityOf(adapter({}, ['f16', 'subgroups'])), identityOf(adapter({}, ['subgroups', 'f16'])));
+  const others = [
+    ...['vendor', 'architecture', 'device', 'description'].map((name) => adapter({ [name]: 'other' })),
+    adapter({ subgroupMinSize: 32 }), adapter({ driver: 'a version that Chromium tells developers' }),
+    adapter({}, []), adapter({}, ['f16', 'subgroups']), adapter({}, ['f16'], { maxBufferSize: 2 ** 31 }),
+  ];
+  assert.equal(new Set([adapter(), ...others].map(identityOf)).size, 1 + others.length);
+});
+
+browserTest('the faster kernels are found, and remembered', { timeoutMs: TIMEOUT_MS }, async ({ page }) => {
+  const kept = () => page.evaluate(async (name) => {
     const cache = await caches.open(name);
-    const found = await Promise.all((await cache.keys()).map(async (request) => [request.url, await (await cache.match(request)).json()]));
-    return Object.fromEntries(found);
+    return Promise.all((await cache.keys()).map(async (request) => ({ address: request.url, ...(await (await cache.match(request)).json()) })));
   }, CACHE);
+  const put = (address, entry) => page.evaluate(
+    async ([name, address, text]) => (await caches.open(name)).put(address, new Response(text)),
+    [CACHE, address, JSON.stringify(entry)],
+  );
+  await openBlank(page);
+  const elsewhere = 'https://variants.invalid/another-adapter';
+  await put(elsewhere, { browser: 'an older one', found: '{}' });
+  await page.evaluate(() => caches.open('mobilemoe-variants-3'));
   const measured = await loadAs(page, 'synthetic-tiny', {});
   assert.deepEqual(Object.keys(measured.variant).sort(), ['decode', 'prefill']);
   const names = await formNames(page);
   for (const form of Object.values(measured.variant)) assert.ok(names.includes(form), form);
   assert.equal(measured.variant.decode, 'thread'); // by far, on a software adapter
-  const agent = await page.evaluate(() => navigator.userAgent);
-  const address = `https://variants.invalid/${encodeURIComponent(`${measured.adapter} ${agent}`)}`;
-  assert.deepEqual(await remembered(), { [address]: measured.variant });
+  const [entry, ...others] = await kept();
+  assert.deepEqual(others, [], 'what an older browser found is thrown away');
+  assert.equal(await page.evaluate(() => caches.has('mobilemoe-variants-3')), false);
+  const [sizes, ...otherSizes] = Object.keys(JSON.parse(entry.found));
+  assert.deepEqual(otherSizes, []);
+  assert.deepEqual(JSON.parse(entry.found)[sizes], measured.variant);
 
   // What is remembered is used: here the opposite of what was measured.
   const other = (form) => (form.startsWith('thread') ? 'workgroup' : 'thread');
   const opposite = { decode: other(measured.variant.decode), prefill: other(measured.variant.prefill) };
-  const put = (text) => page.evaluate(
-    async ([name, address, text]) => (await caches.open(name)).put(address, new Response(text)),
-    [CACHE, address, text],
-  );
-  await put(JSON.stringify(opposite));
-  assert.deepEqual((await loadAs(page, 'synthetic-tiny', {})).variant, opposite);
-  // A given one comes first. What cannot be read, or no longer runs here, is measured again.
+  const keep = (found, browser = entry.browser) => put(entry.address, { browser, found });
+  const loaded = async () => (await loadAs(page, 'synthetic-tiny', {})).variant;
+  await keep(JSON.stringify({ [sizes]: opposite }));
+  assert.deepEqual(await loaded(), opposite);
+  // A given one comes first.
   assert.deepEqual((await loadAs(page, 'synthetic-tiny', { variant: measured.variant })).variant, measured.variant);
-  for (const text of ['{"decode": "quantum"}', '{"decode": "workgroup-f16", "prefill": "workgroup"}']) {
-    await put(text);
-    const { variant } = await loadAs(page, 'synthetic-tiny', {});
-    assert.deepEqual((await remembered())[address], variant);
-    assert.notDeepEqual(variant, JSON.parse(text));
+  // Another model's, another browser's, what cannot be read and what does not run here: measured again.
+  const useless = [
+    [JSON.stringify({ [`${sizes}0`]: opposite })],
+    [JSON.stringify({ [sizes]: opposite }), 'another version'],
+    [JSON.stringify({ [sizes]: { decode: 'quantum', prefill: 'workgroup' } })],
+    [JSON.stringify({ [sizes]: { decode: 'workgroup-f16', prefill: 'workgroup' } })],
+  ];
+  for (const [found, browser] of useless) {
+    await keep(found, browser);
+    const variant = await loaded();
+    assert.notDeepEqual(variant, opposite);
+    assert.deepEqual(JSON.parse((await kept())[0].found)[sizes], variant);
   }
 });
 
