@@ -9,6 +9,7 @@ purpose=${1:-}
 say() { echo "setup: $*"; }
 
 packages=() # Debian's, to be installed
+optional=() # likewise, but without them some tests are skipped, by name
 
 # --- Rust: from rustup where it is in charge, else from Debian ---
 
@@ -41,22 +42,27 @@ if [ $purpose = test ]; then
   [ -n "${CHROMIUM:-}" ] || have chromium || packages+=(chromium)
   # A software Vulkan driver (lavapipe): the kernels' native tests need no GPU.
   compgen -G '/usr/share/vulkan/icd.d/lvp_icd.*.json' >/dev/null || packages+=(mesa-vulkan-drivers)
+  [ -n "${FIREFOX:-}" ] || have firefox-esr || optional+=(firefox-esr)
 fi
 
-as_root() {
-  if [ "$(id -u)" = 0 ]; then "$@"; elif have sudo; then sudo "$@"; else
-    die "missing Debian packages: ${packages[*]}. Install them as root, or install sudo, and run this again"
-  fi
+may_be_root() { [ "$(id -u)" = 0 ] || have sudo; }
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+apt_install() {
+  say "Debian packages: $*"
+  as_root apt-get -qq update
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@" >/dev/null
 }
 
 if [ ${#packages[@]} -gt 0 ]; then
-  have apt-get || die "missing, to be installed by hand where there is no apt-get: ${packages[*]}"
   mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
-  say "Debian packages: ${packages[*]}"
-  as_root apt-get -qq update
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${packages[@]}" >/dev/null
+  have apt-get || die "missing, to be installed by hand where there is no apt-get: ${packages[*]}"
+  may_be_root || die "missing Debian packages: ${packages[*]}. Install them as root, or install sudo, and run this again"
+  apt_install "${packages[@]}"
   choose_rust
   has_wasm_target || has_debian_wasm || die "no Rust here can build for $WASM_TARGET (rustc $(rustc --version 2>&1))"
+fi
+if [ ${#optional[@]} -gt 0 ]; then
+  have apt-get && may_be_root && apt_install "${optional[@]}" || say "${optional[*]} cannot be installed: its tests will be skipped"
 fi
 
 # --- npm packages, and the one tool built here ---

@@ -66,6 +66,10 @@ browser_tests() {
   node --test --test-reporter=spec --test-concurrency=1 tests/browser/*.test.mjs
 }
 
+runtime_tests() {
+  node --test --test-reporter=spec --test-concurrency=1 tests/runtimes/*.test.mjs
+}
+
 step "setup" bash scripts/setup.sh test
 choose_rust
 step "format" cargo fmt --all --check
@@ -76,4 +80,5 @@ step "tests, native" native_tests
 step "clippy, browser build" wasm_clippy
 step "browser build and TypeScript" bash scripts/build.sh
 step "tests, browser" browser_tests
+step "tests, runtimes" runtime_tests
 finish
