@@ -133,7 +133,7 @@ fn dense_layers_and_sliding_windows() {
                 variant: Some(Variant::of(form)),
                 ..Default::default()
             };
-            let mut engine = match block_on(Engine::load(&checkpoint, &options, &mut |_, _| ())) {
+            let mut engine = match block_on(Engine::load(&checkpoint, &options, &mut |_, _, _| ())) {
                 Err(error) if error.code() == "MissingFeature" => continue,
                 loaded => loaded.unwrap(),
             };

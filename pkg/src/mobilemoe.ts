@@ -234,6 +234,7 @@ async function open(source: Source, options: LoadOptions, overtaken?: AbortSigna
     await startModules(connection, files);
     const facts = await connection.call('load', [from, wire], { onEvent: (progress) => meter.update(progress) });
     const model = nameOf(source);
+    meter.ready();
     return { connection, facts, model, fingerprint: fingerprintOf(model, facts) };
   } catch (thrown) {
     connection.close(thrown);

@@ -97,8 +97,8 @@ export function languageModel(source: MobileMoE | Source = 'pocket', options: Lo
       ...options,
       onProgress(progress) {
         options.onProgress?.(progress);
-        const { bytesDone, bytesTotal } = progress;
-        if (bytesTotal > 0) for (const monitor of monitors) monitor.dispatchEvent(downloaded(bytesDone / bytesTotal));
+        // Its end is told by `create`, to those whose model was there already, too.
+        if (progress.fraction < 1) for (const monitor of monitors) monitor.dispatchEvent(downloaded(progress.fraction));
       },
     }).then(
       (engine) => {

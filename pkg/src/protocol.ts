@@ -6,7 +6,7 @@ import type { BenchmarkOptions, BenchmarkProgress, BenchmarkReport } from './ben
 import type { WireError } from './errors.js';
 import type { Facts } from './facts.js';
 import type { WasmSource } from './module.js';
-import type { Capability, ChatMessage, GenerateOptions, GeneratedToken, Generation, KernelVariant, LogitsTrace, PromptProgress, Score } from './types.js';
+import type { Capability, ChatMessage, GenerateOptions, GeneratedToken, Generation, KernelVariant, LoadProgress, LogitsTrace, PromptProgress, Score } from './types.js';
 
 /** A file of a picked folder under its name in the checkpoint ("config.json"). */
 export interface NamedFile {
@@ -29,11 +29,19 @@ export interface WireLoadOptions {
 
 export type WireBenchmark = Omit<BenchmarkOptions, 'onProgress' | 'signal'>;
 
-export interface WireProgress {
-  stage: 'opening' | 'weights';
-  bytesDone: number;
-  bytesTotal: number;
-}
+/** How far a load has come: in bytes, pipelines or passes, by stage; or how long a server is waited for, 0 when that is over. */
+export type WireProgress =
+  | {
+      stage: Exclude<LoadProgress['stage'], 'starting' | 'ready'>;
+      done: number;
+      total: number;
+      /** Of all weights; 0 until known. */
+      bytesTotal: number;
+      quantizes: boolean;
+      /** From the web, not from files at hand. */
+      fetches: boolean;
+    }
+  | { waitMs: number; reason: string };
 
 export type WirePrompt = { messages: readonly ChatMessage[] } | { text: string } | { ids: Uint32Array };
 

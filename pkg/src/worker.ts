@@ -7,7 +7,7 @@ import type { Facts } from './facts.js';
 import { Flow } from './flow.js';
 import { Scheduler } from './generate.js';
 import { start, type WasmSource } from './module.js';
-import type { Call, Calls, Method, Reply, Request, WireSource } from './protocol.js';
+import type { Call, Calls, Method, Reply, Request, WireProgress, WireSource } from './protocol.js';
 import { listDirectory } from './source.js';
 import type { LogitsTrace } from './types.js';
 import { identityOf, offerSubgroups, remember, remembered } from './variant.js';
@@ -15,6 +15,9 @@ import { identityOf, offerSubgroups, remember, remembered } from './variant.js';
 const PROGRESS_INTERVAL_MS = 80;
 
 offerSubgroups();
+
+/** What the engine tells of a load. */
+type LoadStep = Omit<Extract<WireProgress, { stage: string }>, 'fetches'>;
 
 interface Context<M extends Method> {
   emit: (event: Calls[M]['event']) => void;
@@ -37,12 +40,14 @@ const handlers: Handlers = {
     await start(init, engine, 'of the engine');
   },
   async load([source, options], { emit }) {
-    emit({ stage: 'opening', bytesDone: 0, bytesTotal: 0 });
-    const progress = throttle((bytesDone: number, bytesTotal: number) => emit({ stage: 'weights', bytesDone, bytesTotal }));
+    const fetches = 'web' in source;
+    emit({ stage: 'opening', done: 0, total: 0, bytesTotal: 0, quantizes: false, fetches });
+    const progress = throttle((step: LoadStep) => emit({ ...step, fetches }));
+    const onWait = (waitMs: number, reason: string) => emit({ waitMs, reason });
     const adapter = await requestAdapter(options.lowPower);
     const identity = adapter && identityOf(adapter);
     const found = identity && (await remembered(identity));
-    const engine = await WebEngine.load(await checkpoint(source), { ...options, ...(found && { remembered: found }) }, progress, die);
+    const engine = await WebEngine.load(await checkpoint(source, onWait), { ...options, ...(found && { remembered: found }) }, progress, die);
     const facts: Facts = { ...(engine.facts() as Facts), adapter: nameOf(adapter) };
     if (!options.variant && identity) await remember(identity, engine.remembered());
     loaded = new Scheduler(engine, facts, constrainModule);
@@ -68,8 +73,8 @@ const handlers: Handlers = {
   },
 };
 
-async function checkpoint(source: WireSource): Promise<WebCheckpoint> {
-  if ('web' in source) return WebCheckpoint.fromWeb(source.web);
+async function checkpoint(source: WireSource, onWait?: (waitMs: number, reason: string) => void): Promise<WebCheckpoint> {
+  if ('web' in source) return WebCheckpoint.fromWeb(source.web, onWait);
   if ('synthetic' in source) return WebCheckpoint.synthetic(source.synthetic);
   return WebCheckpoint.fromFiles('files' in source ? source.files : await listDirectory(source.directory));
 }
@@ -79,13 +84,14 @@ function die(reason: unknown): void {
   scope.postMessage({ fatal: MobileMoEError.from(reason, 'WorkerCrashed').toWire() });
 }
 
-function throttle(report: (bytesDone: number, bytesTotal: number) => void): typeof report {
-  let last = -Infinity;
-  return (bytesDone, bytesTotal) => {
-    const now = performance.now();
-    if (now - last < PROGRESS_INTERVAL_MS && bytesDone < bytesTotal) return;
-    last = now;
-    report(bytesDone, bytesTotal);
+/** Every stage is told of, and its end, but not every byte. */
+function throttle(report: (step: LoadStep) => void): typeof report {
+  let last = { stage: '', at: -Infinity };
+  return (step) => {
+    const at = performance.now();
+    if (step.stage === last.stage && at - last.at < PROGRESS_INTERVAL_MS && step.done < step.total) return;
+    last = { stage: step.stage, at };
+    report(step);
   };
 }
 

@@ -7,7 +7,7 @@ mod score;
 mod session;
 mod steer;
 
-use std::rc::Rc;
+use std::{ops::ControlFlow, rc::Rc};
 
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ use crate::{
     checkpoint::{Checkpoint, Repository},
     gpu::GpuError,
     kernels::{KvFormat, Variant, adjust::Adjust, logprob::Logprob},
-    model::{Model, ModelOptions, Remembered},
+    model::{Model, ModelOptions, Plan, Progress, Remembered, Stage},
 };
 
 /// A request the engine cannot serve. Nothing is lost by it: the engine and its sessions go on.
@@ -58,6 +58,10 @@ impl RequestError {
         }
     }
 }
+
+/// Equal tokens choose the same experts: these fill a tile of 8 places, or two of 4, and one of the kind that is left for the last
+/// four.
+const WARM_UP_TOKENS: usize = 12;
 
 /// A loaded model that answers requests. Generations can take turns step by step; all else is done in one go.
 pub struct Engine {
@@ -98,18 +102,46 @@ pub struct EngineFacts {
 }
 
 impl Engine {
-    /// Puts a checkpoint on the GPU. `progress` gets bytes done and bytes in all.
+    /// Puts a checkpoint on the GPU.
     pub async fn load<R: Repository>(
         checkpoint: &Checkpoint<R>,
         options: &ModelOptions,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: Progress<'_>,
     ) -> Result<Engine> {
-        Ok(Engine {
+        let mut engine = Engine {
             model: Model::load(checkpoint, options, progress).await?,
             turn: None,
             adjust: None,
             likeliest: None,
-        })
+        };
+        progress(Stage::WarmingUp, 0, 1);
+        engine.warm_up().await?;
+        progress(Stage::WarmingUp, 1, 1);
+        Ok(engine)
+    }
+
+    /// Runs every kernel that a first answer needs: many drivers compile at first use.
+    async fn warm_up(&mut self) -> Result<()> {
+        let Plan {
+            chunk_tokens,
+            context_length,
+            ..
+        } = self.model.plan;
+        let prompt = vec![
+            0;
+            WARM_UP_TOKENS
+                .min(chunk_tokens)
+                .min(context_length.saturating_sub(1))
+                .max(1)
+        ];
+        let options = GenerateOptions {
+            max_tokens: 2,
+            ..Default::default()
+        };
+        let mut session = self.session().await?;
+        self.generate(&mut session, &prompt, &options, &mut |_| ControlFlow::Continue(()))
+            .await?;
+        Ok(())
     }
 
     pub fn config(&self) -> &ModelConfig {

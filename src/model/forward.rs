@@ -1,6 +1,6 @@
 //! The model on the GPU: its kernels, their buffers, and the forward pass.
 
-use super::{KvCache, Plan, Remembered, variant::fastest_variant, weights::Weights};
+use super::{KvCache, Plan, Progress, Remembered, Stage, variant::fastest_variant, weights::Weights};
 use crate::{
     ModelConfig, Result,
     checkpoint::{Checkpoint, Repository},
@@ -146,7 +146,7 @@ impl Model {
     pub async fn load<R: Repository>(
         checkpoint: &Checkpoint<R>,
         options: &ModelOptions,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: Progress<'_>,
     ) -> Result<Model> {
         let config = checkpoint.config().clone();
         let context_length = options.context_length.unwrap_or(config.max_positions);
@@ -161,9 +161,13 @@ impl Model {
         let known = remembered.of(&config).filter(|variant| variant.check(features).is_ok());
         let variant = match options.variant.or(known) {
             Some(variant) => variant,
-            None => fastest_variant(&gpu, features, &config).await?,
+            None => {
+                progress(Stage::Measuring, 0, 1);
+                fastest_variant(&gpu, features, &config).await?
+            }
         };
         variant.check(features)?;
+        progress(Stage::Compiling, 0, 1);
         let make = async |variant| {
             gpu.guard("the kernels", || Kernels::new(&gpu, &config, &plan, variant))
                 .await
@@ -177,6 +181,7 @@ impl Model {
         if options.variant.is_none() {
             remembered.put(&config, variant);
         }
+        progress(Stage::Compiling, 1, 1);
         let scratch = gpu.guard("activations", || Scratch::new(&gpu, &config, &plan)).await?;
         let weights = Weights::load(&gpu, &plan, variant.style(), checkpoint, progress).await?;
         let binds = gpu

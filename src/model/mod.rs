@@ -2,6 +2,7 @@
 
 mod cache;
 mod forward;
+mod loading;
 mod plan;
 mod reference;
 mod traffic;
@@ -10,6 +11,7 @@ mod weights;
 
 pub use cache::KvCache;
 pub use forward::{Model, ModelOptions};
+pub use loading::{Progress, Stage};
 pub use plan::Plan;
 pub use reference::{Reference, ReferenceCache, Trace};
 pub use traffic::{KernelReads, min_weight_bytes_per_token, token_reads};

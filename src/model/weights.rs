@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Plan;
+use super::{Plan, Progress, Stage};
 use crate::{
     ModelConfig, Result,
     checkpoint::{Checkpoint, Repository, TensorSink, runtime_tensors},
@@ -35,14 +35,13 @@ impl Weights {
             .chain(&self.layers)
     }
 
-    /// Makes the buffers, then streams the checkpoint into them, for kernels of this style. `progress` gets bytes done and
-    /// bytes in all.
+    /// Makes the buffers, then streams the checkpoint into them, for kernels of this style.
     pub async fn load<R: Repository>(
         gpu: &Gpu,
         plan: &Plan,
         style: Style,
         checkpoint: &Checkpoint<R>,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: Progress<'_>,
     ) -> Result<Weights> {
         let config = checkpoint.config();
         let mut places = HashMap::new();
@@ -62,7 +61,8 @@ impl Weights {
                 made.await?
             }
         };
-        checkpoint.stream(&mut sink, progress).await?;
+        let mut bytes = |done, total| progress(Stage::Weights, done, total);
+        checkpoint.stream(&mut sink, &mut bytes).await?;
         gpu.idle().await?;
         weights.turn_experts(gpu, config, turns).await?;
         Ok(weights)

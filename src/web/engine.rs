@@ -12,9 +12,10 @@ use super::{FileRepository, HttpRepository, WebError, WebRepository, answer::Ans
 use crate::{
     ModelConfig, Result,
     checkpoint::{Checkpoint, CheckpointError, read_file, synth},
+    config::WeightFormat,
     engine::{Engine, Event, GenerateOptions, Scoring, Session, Steering},
     kernels::{KvFormat, Variant, sample::Sampling},
-    model::{ModelOptions, Plan, Remembered},
+    model::{ModelOptions, Plan, Remembered, Stage},
     text::{Message, StopStrings, Text},
 };
 
@@ -27,10 +28,12 @@ pub struct WebCheckpoint(WebRepository);
 
 #[wasm_bindgen]
 impl WebCheckpoint {
-    /// On the web: an [`HttpSource`](super::HttpSource).
+    /// On the web: an [`HttpSource`](super::HttpSource). `on_wait(ms, reason)` is called before a longer wait for the server, and
+    /// with 0 after it.
     #[wasm_bindgen(js_name = fromWeb)]
-    pub fn from_web(source: JsValue) -> Result<WebCheckpoint, JsValue> {
-        let repository = HttpRepository::new(parse(source).map_err(js::to_js)?).map_err(js::to_js)?;
+    pub fn from_web(source: JsValue, on_wait: Option<Function>) -> Result<WebCheckpoint, JsValue> {
+        let source = parse(source).map_err(js::to_js)?;
+        let repository = HttpRepository::new(source, on_wait).map_err(js::to_js)?;
         Ok(WebCheckpoint(WebRepository::Http(repository)))
     }
 
@@ -170,8 +173,8 @@ impl GenerateRequest {
 
 #[wasm_bindgen]
 impl WebEngine {
-    /// Puts a checkpoint on the GPU. `progress(bytesDone, bytesTotal)` follows the weights; `on_lost(error)` is called if
-    /// the device is lost later on.
+    /// Puts a checkpoint on the GPU. `progress({ stage, done, total, bytesTotal, quantizes })` follows it; `on_lost(error)` is called
+    /// if the device is lost later on.
     pub async fn load(
         checkpoint: WebCheckpoint,
         options: JsValue,
@@ -198,12 +201,20 @@ impl WebEngine {
             Err(crate::Error::Checkpoint(CheckpointError::MissingFile { file })) if file == TOKENIZER => None,
             Err(error) => return Err(error),
         };
-        let mut report = |bytes_done: u64, bytes_total: u64| {
-            let _ = progress.call2(
-                &JsValue::NULL,
-                &(bytes_done as f64).into(),
-                &(bytes_total as f64).into(),
-            );
+        let (bytes_total, quantizes) = (
+            checkpoint.total_bytes(),
+            checkpoint.config().weights == WeightFormat::Bf16,
+        );
+        let mut report = |stage: Stage, done: u64, total: u64| {
+            let stage = serde_wasm_bindgen::to_value(&stage).expect("a name");
+            let step = object([
+                ("stage", stage),
+                ("done", (done as f64).into()),
+                ("total", (total as f64).into()),
+                ("bytesTotal", (bytes_total as f64).into()),
+                ("quantizes", quantizes.into()),
+            ]);
+            let _ = progress.call1(&JsValue::NULL, &step);
         };
         let engine = Engine::load(&checkpoint, &request.options(), &mut report).await?;
         Ok(WebEngine {

@@ -5,7 +5,7 @@
 
 use std::{cell::Cell, collections::HashMap, rc::Rc};
 
-use js_sys::{Promise, Reflect, Uint8Array};
+use js_sys::{Function, Promise, Reflect, Uint8Array};
 use serde::Deserialize;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
@@ -27,6 +27,8 @@ const MAX_ATTEMPTS: u32 = 5;
 const FIRST_BACKOFF_MS: i32 = 250;
 /// A server that asks to come back later than this is not waited for.
 const MAX_RETRY_AFTER_MS: f64 = 120_000.0;
+/// A wait that people are told of.
+const TOLD_WAIT_MS: i32 = 1000;
 /// A connection that sends nothing for this long counts as dropped.
 const STALL_TIMEOUT_MS: i32 = 30_000;
 /// A forward jump up to this far is read over instead of costing a new request.
@@ -62,6 +64,17 @@ struct Access {
     tokens: HashMap<String, String>,
     /// The repository's page, if it is on a Hugging Face hub.
     page: Option<String>,
+    /// `(ms, reason)`: hears of longer waits for a server, and with 0 that they are over.
+    #[serde(skip)]
+    on_wait: Option<Function>,
+}
+
+impl Access {
+    fn tell_wait(&self, ms: f64, reason: &str) {
+        if let Some(on_wait) = &self.on_wait {
+            let _ = on_wait.call2(&JsValue::NULL, &ms.into(), &reason.into());
+        }
+    }
 }
 
 /// A checkpoint on a web server.
@@ -71,7 +84,7 @@ pub struct HttpRepository {
 }
 
 impl HttpRepository {
-    pub fn new(source: HttpSource) -> Result<Self> {
+    pub fn new(source: HttpSource, on_wait: Option<Function>) -> Result<Self> {
         let HttpSource { place, access } = source;
         let urls: Vec<&String> = match &place {
             Place::Url(url) => vec![url],
@@ -88,7 +101,7 @@ impl HttpRepository {
                 _ => return Err(bad("expected http or https").into()),
             }
         }
-        let access = Rc::new(access);
+        let access = Rc::new(Access { on_wait, ..access });
         Ok(HttpRepository { place, access })
     }
 
@@ -465,8 +478,21 @@ impl Request {
             }
             .into());
         }
-        for _ in 0..(FIRST_BACKOFF_MS << (failures - 1)).max(wait_ms as i32) / STEP_MS {
+        let backoff_ms = (FIRST_BACKOFF_MS << (failures - 1)).max(wait_ms as i32);
+        let is_told = backoff_ms >= TOLD_WAIT_MS;
+        if is_told {
+            let reason = if wait_ms > 0.0 {
+                "the server is busy"
+            } else {
+                "the server cannot be reached"
+            };
+            self.access.tell_wait(backoff_ms.into(), reason);
+        }
+        for _ in 0..backoff_ms / STEP_MS {
             js::sleep_ms(STEP_MS).await;
+        }
+        if is_told {
+            self.access.tell_wait(0.0, "");
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 
-import { load, openBlank, workersGone } from './engine.mjs';
+import { load, openBlank, SOFTWARE, workersGone } from './engine.mjs';
 import { browserTest } from './harness.mjs';
 import { TOKENS, serveHub } from './hub.mjs';
 import { readSafetensors } from './safetensors.mjs';
@@ -245,7 +245,13 @@ browserTest('a server that asks to wait is waited for, within reason', { timeout
     asked = new Set();
     await withServer(asking(wait), async (url, requests) => {
       await openBlank(page);
-      await load(page, url);
+      const texts = await page.evaluate(async ({ url, variant }) => {
+        const texts = [];
+        window.engine = await window.MobileMoE.load(url, { variant, onProgress: ({ text }) => texts.push(text) });
+        return texts;
+      }, { url, variant: SOFTWARE });
+      const waiting = texts.findIndex((text) => /^Waiting [23] s: the server is busy$/.test(text));
+      assert.ok(waiting > 0 && texts[waiting + 1] === texts[waiting - 1], `${texts}`);
       const [first, second] = requests.filter(({ path }) => path === '/config.json');
       assert.ok(second.at - first.at > 1900, `came back after ${second.at - first.at} ms`);
     });
@@ -298,7 +304,7 @@ browserTest('a load can be aborted at any moment', { timeoutMs: TIMEOUT_MS }, as
     controller.abort();
     return Promise.race([failure, new Promise((resolve) => setTimeout(resolve, 0, { code: 'not ended at once' }))]);
   }, { wanted, source });
-  for (const stage of ['starting', 'opening', 'weights']) {
+  for (const stage of ['starting', 'opening', 'compiling', 'weights']) {
     // Slow enough that weights are still to come when the kernels are compiled.
     if (stage === 'weights') Object.assign(server.faults, { path: WEIGHTS, bytesPerSecond: 300_000 });
     const { code, name } = await abortAt(stage, '/fixtures/tiny-c/');

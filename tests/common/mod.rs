@@ -125,7 +125,7 @@ pub fn engine_if_offered(directory: &Path, form: Form, kv: KvFormat, chunk_token
         ..Default::default()
     };
     let checkpoint = block_on(Checkpoint::open(DirectoryRepository::new(directory))).unwrap();
-    match block_on(Engine::load(&checkpoint, &options, &mut |_, _| ())) {
+    match block_on(Engine::load(&checkpoint, &options, &mut |_, _, _| ())) {
         Ok(engine) => Some(engine),
         Err(error) if error.code() == "MissingFeature" => {
             println!("{error}");

@@ -42,7 +42,7 @@ impl Subject {
             kv: KvFormat::F16,
             ..Default::default()
         };
-        let engine = block_on(Engine::load(&checkpoint, &options, &mut |_, _| ()))?;
+        let engine = block_on(Engine::load(&checkpoint, &options, &mut |_, _, _| ()))?;
         Ok(Subject {
             checkpoint,
             vocabulary,

@@ -2,7 +2,6 @@
 import { MobileMoE, MobileMoEError, type BenchmarkOptions, type LoadProgress } from '../../pkg/dist/index.js';
 import { capability } from './capability.js';
 import { element } from './element.js';
-import * as format from './format.js';
 import { hideNotice, notify } from './notice.js';
 import { comparison, facts, json, tables, type Measured, type Table } from './report.js';
 
@@ -81,14 +80,10 @@ async function measure(source: string, options: BenchmarkOptions, signal: AbortS
   }
 }
 
-function showLoading({ stage, bytesDone, bytesTotal }: LoadProgress): void {
-  page.runningBar.removeAttribute('value');
-  if (stage === 'weights') {
-    page.runningBar.max = bytesTotal;
-    page.runningBar.value = bytesDone;
-  }
-  page.runningLine.textContent =
-    stage === 'weights' ? `loading, ${format.bytes(bytesDone)} of ${format.bytes(bytesTotal)}` : 'starting the engine';
+function showLoading({ fraction, text }: LoadProgress): void {
+  page.runningBar.max = 1;
+  page.runningBar.value = fraction;
+  page.runningLine.textContent = text;
 }
 
 function present(all: Measured[]): void {

@@ -21,7 +21,6 @@ export function offerToOpen(opened: (engine: MobileMoE, name: string) => void): 
     cancel = new AbortController();
     hideNotice();
     page.loadingName.textContent = name;
-    showProgress({ stage: 'starting', bytesDone: 0, bytesTotal: 0, bytesPerSecond: 0, secondsLeft: undefined });
     show('loading');
     try {
       opened(await MobileMoE.load(source, { onProgress: showProgress, signal: cancel.signal }), name);
@@ -93,17 +92,13 @@ async function listServed(open: (name: string) => void): Promise<void> {
   page.served.hidden = false;
 }
 
-function showProgress({ stage, bytesDone, bytesTotal, bytesPerSecond, secondsLeft }: LoadProgress): void {
-  if (stage !== 'weights') {
-    page.loadingBar.removeAttribute('value');
-    page.loadingLine.textContent = stage === 'starting' ? 'Starting the engine' : 'Reading the configuration and the tokenizer';
-    return;
+function showProgress({ stage, fraction, text, bytesPerSecond, secondsLeft }: LoadProgress): void {
+  page.loadingBar.value = fraction;
+  const parts = [text];
+  if (stage === 'weights' && bytesPerSecond > 0) {
+    parts.push(`${format.bytes(bytesPerSecond)}/s`);
+    if (secondsLeft) parts.push(`${format.seconds(secondsLeft)} left`);
   }
-  page.loadingBar.max = bytesTotal;
-  page.loadingBar.value = bytesDone;
-  const parts = [`${format.bytes(bytesDone)} of ${format.bytes(bytesTotal)}`];
-  if (bytesPerSecond > 0) parts.push(`${format.bytes(bytesPerSecond)}/s`);
-  if (secondsLeft !== undefined && bytesDone < bytesTotal) parts.push(`${format.seconds(secondsLeft)} left`);
   page.loadingLine.textContent = parts.join(' · ');
 }
 

@@ -8,7 +8,7 @@ use mobilemoe_web::{
     checkpoint::{Checkpoint, DirectoryRepository, Repository},
     engine::Engine,
     kernels::{Form, KvFormat, Variant},
-    model::ModelOptions,
+    model::{ModelOptions, Stage},
 };
 use pollster::block_on;
 
@@ -73,8 +73,10 @@ impl EngineArgs {
             ..Default::default()
         };
         let bar = bytes_bar("loading", checkpoint.total_bytes());
-        let engine = block_on(Engine::load(checkpoint, &options, &mut |done, _| {
-            bar.set_position(done)
+        let engine = block_on(Engine::load(checkpoint, &options, &mut |stage, done, _| {
+            if stage == Stage::Weights {
+                bar.set_position(done);
+            }
         }))?;
         bar.finish_and_clear();
         Ok(engine)
