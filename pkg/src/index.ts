@@ -3,12 +3,13 @@ export { ChatCompletionStream, type ChatCompletionStreamEvents } from './chat-st
 export { CompletionStream } from './completion-stream.js';
 export { ChatCompletions, Completions } from './completions.js';
 export { MobileMoEError } from './errors.js';
-export type { Facts } from './facts.js';
+export type { Facts, StoredDamage, StoredFacts } from './facts.js';
 export { MobileMoE } from './mobilemoe.js';
 export type * from './openai.js';
 export type { JsonSchema, ResponseFormat } from './response-format.js';
 export { Session } from './session.js';
 export type { FileUrls, Source, SourceOptions } from './source.js';
 export type { EngineFiles } from './spawn.js';
+export { store, type Storage, type StoredModel } from './store.js';
 export { GenerationStream } from './stream.js';
 export type * from './types.js';

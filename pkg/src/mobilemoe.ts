@@ -6,6 +6,7 @@ import { ChatCompletions, Completions, type Served } from './completions.js';
 import { Connection } from './connection.js';
 import { abortReason, MobileMoEError } from './errors.js';
 import type { Facts } from './facts.js';
+import { hashOf } from './hash.js';
 import { chatMessages } from './messages.js';
 import type { ModelList } from './openai.js';
 import { ProgressMeter } from './progress.js';
@@ -13,7 +14,8 @@ import type { WireLoadOptions } from './protocol.js';
 import { given, tokenIds } from './request.js';
 import { Session, startGenerate } from './session.js';
 import { wireSource, type Source } from './source.js';
-import { spawn, startModules, type EngineFiles } from './spawn.js';
+import { inWorker, spawn, startModules, type EngineFiles } from './spawn.js';
+import { persist } from './storage.js';
 import type { GenerationStream } from './stream.js';
 import type { KernelVariant, Capability, ChatMessage, GenerateOptions, LoadOptions, LogitsTrace, Prompt, Score } from './types.js';
 
@@ -118,17 +120,7 @@ export class MobileMoE {
    */
   static async canRun(source: Source = 'pocket', options: Omit<LoadOptions, 'onProgress'> = {}): Promise<Capability> {
     const { from, wire, files, signal } = reading(() => wireLoad(source, options));
-    if (signal?.aborted) throw abortReason(signal);
-    const connection = new Connection(spawn(files));
-    const abort = () => connection.close(abortReason(signal!));
-    signal?.addEventListener('abort', abort);
-    try {
-      await startModules(connection, files);
-      return await connection.call('canRun', [from, wire]);
-    } finally {
-      signal?.removeEventListener('abort', abort);
-      connection.close(new MobileMoEError('Disposed', 'The call is over.'));
-    }
+    return inWorker(files, signal, (connection) => connection.call('canRun', [from, wire]));
   }
 
   /**
@@ -234,6 +226,7 @@ async function open(source: Source, options: LoadOptions, overtaken?: AbortSigna
     await startModules(connection, files);
     const facts = await connection.call('load', [from, wire], { onEvent: (progress) => meter.update(progress) });
     const model = nameOf(source);
+    if (facts.stored?.complete && facts.stored.bytesFetched > 0) void persist();
     meter.ready();
     return { connection, facts, model, fingerprint: fingerprintOf(model, facts) };
   } catch (thrown) {
@@ -244,7 +237,7 @@ async function open(source: Source, options: LoadOptions, overtaken?: AbortSigna
   }
 }
 
-const LOAD: Readonly<Record<keyof LoadOptions, Check>> = {
+export const LOAD: Readonly<Record<keyof LoadOptions, Check>> = {
   onProgress: isFunction,
   signal: isSignal,
   contextLength: isInteger(1, 0xffff_ffff, 'a count of tokens'),
@@ -259,10 +252,10 @@ const LOAD: Readonly<Record<keyof LoadOptions, Check>> = {
   revision: isText,
   endpoint: isUrl,
   token: (value, name) => {
-    if (typeof value === 'string') return;
-    isObject(value, name);
-    for (const [origin, token] of Object.entries(value as object)) isText(token, `${name}["${origin}"]`);
+    if (typeof value !== 'string') isTexts(value, name);
   },
+  store: isOneOf('auto', 'off', 'only'),
+  integrity: isTexts,
   worker: (value, name) => {
     if (typeof value !== 'function' && !(typeof Worker !== 'undefined' && value instanceof Worker)) throw bad(name, `${name} must be a Worker, or a function that makes one`);
   },
@@ -270,7 +263,7 @@ const LOAD: Readonly<Record<keyof LoadOptions, Check>> = {
   wasmUrl: isUrl,
 };
 
-function isSource(source: unknown): void {
+export function isSource(source: unknown): void {
   if (typeof source === 'string' || source instanceof URL) return;
   if (typeof source === 'object' && source !== null) {
     const { files, kind } = source as { files?: unknown; kind?: unknown };
@@ -279,6 +272,11 @@ function isSource(source: unknown): void {
     if (picked.every((file) => typeof (file as { name?: unknown } | null | undefined)?.name === 'string')) return;
   }
   throw bad('source', `source is ${spelled(source)}; expected an id, a URL, { files }, picked files or a directory handle`);
+}
+
+function isTexts(value: unknown, name: string): void {
+  isObject(value, name);
+  for (const [key, text] of Object.entries(value as object)) isText(text, `${name}["${key}"]`);
 }
 
 function isUrl(value: unknown, name: string): void {
@@ -319,11 +317,10 @@ function disposed(): MobileMoEError {
   return new MobileMoEError('Disposed', 'This engine was disposed of.');
 }
 
-/** Changes with what may change an answer: the model, how it is kept, the kernels, the GPU. FNV-1a. */
+/** Changes with what may change an answer: the model, how it is kept, the kernels, the GPU. */
 function fingerprintOf(model: string, { adapter, weightBytes, vocabSize, layers, kv, variant }: Facts): string {
   const text = JSON.stringify([model, weightBytes, vocabSize, layers, adapter, kv, variant.decode, variant.prefill]);
-  const hash = [...text].reduce((hash, character) => Math.imul(hash ^ character.codePointAt(0)!, 0x01000193), 0x811c9dc5);
-  return `fp_${(hash >>> 0).toString(16).padStart(8, '0')}`;
+  return `fp_${hashOf(text)}`;
 }
 
 /** What the responses call the model: the folder it came from. */

@@ -12,6 +12,7 @@ type Stage = LoadProgress['stage'];
  */
 const SECONDS: Partial<Record<Stage, number>>[] = [
   { starting: 0.3 },
+  { waiting: 0 },
   { opening: 0.3 },
   { measuring: 1 },
   { weights: NaN, compiling: 3 },
@@ -23,6 +24,7 @@ const USUAL_BYTES = 500e6;
 
 const TEXTS: Record<Stage, string> = {
   starting: 'Starting the engine',
+  waiting: 'Waiting: another tab is loading this model',
   opening: 'Reading the configuration and the tokenizer',
   measuring: 'Finding the fastest kernels',
   compiling: 'Compiling kernels',

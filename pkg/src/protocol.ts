@@ -4,8 +4,9 @@
  */
 import type { BenchmarkOptions, BenchmarkProgress, BenchmarkReport } from './benchmark.js';
 import type { WireError } from './errors.js';
-import type { Facts } from './facts.js';
+import type { Facts, StoredDamage, StoredFacts } from './facts.js';
 import type { WasmSource } from './module.js';
+import type { StoredModel } from './store.js';
 import type { Capability, ChatMessage, GenerateOptions, GeneratedToken, Generation, KernelVariant, LoadProgress, LogitsTrace, PromptProgress, Score } from './types.js';
 
 /** A file of a picked folder under its name in the checkpoint ("config.json"). */
@@ -14,10 +15,25 @@ export interface NamedFile {
   file: File;
 }
 
-/** A source on the web, in absolute URLs: a folder, or each file; `page`: the repository's, if it is on a Hugging Face hub; tokens by origin. */
-export type WireWeb = ({ url: string } | { files: Record<string, string> }) & { page?: string; tokens?: Record<string, string> };
+/**
+ * A source on the web, in absolute URLs: a folder, or each file; tokens by origin. Of a repository on a Hugging Face hub, its
+ * page, and where its files are listed.
+ */
+export type WireWeb = ({ url: string } | { files: Record<string, string> }) & { page?: string; listing?: string; tokens?: Record<string, string> };
 
-export type WireSource = { web: WireWeb } | { files: NamedFile[] } | { directory: FileSystemDirectoryHandle } | { synthetic: string };
+export type WireSource = ({ web: WireWeb } | { files: NamedFile[] } | { directory: FileSystemDirectoryHandle } | { synthetic: string }) & {
+  store?: WireStore;
+};
+
+/** How a source's files are kept: under which name, on this device or only held against `integrity`. */
+export interface WireStore {
+  id: string;
+  revision: string;
+  keep: boolean;
+  only: boolean;
+  writes: boolean;
+  integrity: Record<string, string>;
+}
 
 export interface WireLoadOptions {
   contextLength?: number;
@@ -98,6 +114,11 @@ export interface Calls {
   tokenizeChat: { args: [messages: readonly ChatMessage[], addGenerationPrompt: boolean]; result: Uint32Array; event: never };
   logits: { args: [ids: Uint32Array, allPositions: boolean]; result: LogitsTrace; event: never };
   score: { args: [context: string | Uint32Array, continuation: string | Uint32Array]; result: Score; event: never };
+  download: { args: [source: WireSource]; result: StoredFacts; event: WireProgress };
+  storedModels: { args: []; result: StoredModel[]; event: never };
+  verifyStored: { args: [id: string, revision: string]; result: StoredDamage[]; event: WireProgress };
+  storedNames: { args: [id: string, revision: string]; result: { folder: string; names: string[] }; event: never };
+  deleteStored: { args: [id: string, revision: string]; result: void; event: never };
   benchmark: { args: [options: WireBenchmark]; result: BenchmarkReport; event: BenchmarkProgress };
 }
 

@@ -1,7 +1,8 @@
 import { bad } from './check.js';
 import { MobileMoEError } from './errors.js';
+import { hashOf } from './hash.js';
 import { POCKET } from './pocket.js';
-import type { NamedFile, WireSource } from './protocol.js';
+import type { NamedFile, WireSource, WireStore } from './protocol.js';
 
 /**
  * Where a checkpoint comes from:
@@ -34,6 +35,14 @@ export interface SourceOptions {
    * URL; of `{ files }` on several servers, for Hugging Face's if it is one of them. Else say for which: `{ [origin]: token }`.
    */
   token?: string | Readonly<Record<string, string>>;
+  /**
+   * Whether files from the web are kept on this device: `auto` (default) keeps them where the browser allows it, and reads what
+   * is there; `off` neither; `only` never touches the network (code "NotStored" if the model is not there). `facts.stored` tells
+   * what became of it.
+   */
+  store?: 'auto' | 'off' | 'only';
+  /** What the files must be: a Subresource Integrity string by file name (`"model.safetensors": "sha256-…"`). Else code "Integrity". */
+  integrity?: Readonly<Record<string, string>>;
 }
 
 const SYNTHETIC = /^synthetic-(?=\w+$)/;
@@ -48,9 +57,10 @@ export function wireSource(source: Source, options: SourceOptions = {}): WireSou
   if (typeof source !== 'string' && 'files' in source) {
     refuse(options, ['revision', 'endpoint'], 'a Hugging Face id');
     const files = wireUrls(source.files);
-    return { web: { files, ...wireTokens(options, Object.values(files)) } };
+    return { web: { files, ...wireTokens(options, Object.values(files)) }, ...storeOfFiles(files, options) };
   }
-  refuse(options, ['revision', 'endpoint', 'token'], 'a source on the web');
+  refuse(options, ['revision', 'endpoint', 'token', 'integrity'], 'a source on the web');
+  if (options.store === 'only') throw bad('store', 'store: "only" goes with a source on the web; what was imported is opened by its id');
   if (source === 'pocket') return { web: { files: wireUrls(POCKET) } };
   if (typeof source === 'string') return { synthetic: source.replace(SYNTHETIC, '') };
   if ('kind' in source) return { directory: source };
@@ -68,13 +78,36 @@ function webSource(source: string | URL, options: SourceOptions): WireSource {
   }
   refuse(options, ['revision', 'endpoint'], 'a Hugging Face id');
   url.pathname = url.pathname.replace(/config\.json$/, '');
-  return { web: { url: url.href, ...wireTokens(options, [url.href]) } };
+  return { web: { url: url.href, ...wireTokens(options, [url.href]) }, ...wireStore(plainAddress(url), '', options) };
 }
 
 function hubSource(endpoint: URL, id: string, revision: string, options: SourceOptions): WireSource {
   const hub = endpoint.href.replace(/\/+$/, '');
-  const url = `${hub}/${id}/resolve/${encodeURIComponent(revision)}/`;
-  return { web: { url, page: `${hub}/${id}`, ...wireTokens(options, [url]) } };
+  const tag = encodeURIComponent(revision);
+  const url = `${hub}/${id}/resolve/${tag}/`;
+  const listing = `${hub}/api/models/${id}/tree/${tag}?recursive=true`;
+  // A mirror's files are its own: they are not taken for those of the hub.
+  const stored = hub === HUB ? id : `${hub}/${id}`;
+  return { web: { url, page: `${hub}/${id}`, listing, ...wireTokens(options, [url]) }, ...wireStore(stored, revision, options) };
+}
+
+function wireStore(id: string, revision: string, { store = 'auto', integrity = {} }: SourceOptions): { store?: WireStore } {
+  if (store === 'off' && Object.keys(integrity).length === 0) return {};
+  return { store: { id, revision, keep: store !== 'off', only: store === 'only', writes: true, integrity: { ...integrity } } };
+}
+
+/** Files at addresses of their own: known by that of the config, told apart by all of them. */
+function storeOfFiles(files: Record<string, string>, options: SourceOptions): { store?: WireStore } {
+  const addresses = Object.entries(files).map(([name, url]) => [name, plainAddress(new URL(url))] as const);
+  const inMemory = addresses.some(([, url]) => !url.startsWith('http'));
+  const [, id] = addresses.find(([name]) => name === 'config.json') ?? addresses[0] ?? [];
+  if (id === undefined) return {};
+  return wireStore(id, hashOf(JSON.stringify(addresses.sort())), inMemory && options.store !== 'only' ? { ...options, store: 'off' } : options);
+}
+
+/** Without what changes from visit to visit: signatures of links are in the query. */
+function plainAddress(url: URL): string {
+  return `${url.origin}${url.pathname}`.replace(/\/+$/, '');
 }
 
 function wireUrls(files: FileUrls): Record<string, string> {

@@ -4,8 +4,8 @@
  * worker's address (another origin), the worker is made of its own source, and the modules come from a chunk that is imported
  * only then.
  */
-import type { Connection } from './connection.js';
-import { MobileMoEError } from './errors.js';
+import { Connection } from './connection.js';
+import { abortReason, MobileMoEError } from './errors.js';
 import type { WireModules } from './protocol.js';
 import { absolute } from './source.js';
 
@@ -138,4 +138,19 @@ export async function startModules(connection: Connection, { wasmUrl }: EngineFi
 
 function bytesOf(base64: string): Uint8Array {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+}
+
+/** Asks a worker that is there for these calls alone. */
+export async function inWorker<T>(files: EngineFiles, signal: AbortSignal | undefined, use: (connection: Connection) => Promise<T>): Promise<T> {
+  if (signal?.aborted) throw abortReason(signal);
+  const connection = new Connection(spawn(files));
+  const abort = () => connection.close(abortReason(signal!));
+  signal?.addEventListener('abort', abort);
+  try {
+    await startModules(connection, files);
+    return await use(connection);
+  } finally {
+    signal?.removeEventListener('abort', abort);
+    connection.close(new MobileMoEError('Disposed', 'The call is over.'));
+  }
 }

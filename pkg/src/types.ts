@@ -5,11 +5,12 @@ import type { EngineFiles } from './spawn.js';
 /** How far loading has come. */
 export interface LoadProgress {
   /**
-   * `starting`: worker and WASM; `opening`: config, tokenizer, headers, GPU device; `measuring`: which kernels are fastest here, at
-   * the first load; `compiling`: pipelines; `weights`: fetched, or read, quantized if need be, to the GPU; `warming-up`: a first
-   * pass, because some drivers compile then only; `ready`: `load` is about to resolve.
+   * `starting`: worker and WASM; `waiting`: another page loads or stores the same model; `opening`: config, tokenizer, headers, GPU
+   * device; `measuring`: which kernels are fastest here, at the first load; `compiling`: pipelines; `weights`: fetched, or read,
+   * quantized if need be, to the GPU; `warming-up`: a first pass, because some drivers compile then only; `ready`: `load` is about to
+   * resolve.
    */
-  stage: 'starting' | 'opening' | 'measuring' | 'compiling' | 'weights' | 'warming-up' | 'ready';
+  stage: 'starting' | 'waiting' | 'opening' | 'measuring' | 'compiling' | 'weights' | 'warming-up' | 'ready';
   /** From 0 to 1, all stages together, for a bar. It never goes back, and is 1 when `load` is about to resolve. */
   fraction: number;
   /** What goes on, for people: "Fetching: 120 of 714 MB", "Compiling kernels: 3 of 22", "Waiting 12 s: the server is busy". */

@@ -1,14 +1,16 @@
 /** The worker: owns the WASM module and the GPU device, serves the page's calls side by side. */
-import init, { WebCheckpoint, WebEngine } from '../wasm/mobilemoe_web.js';
+import init, { deleteStored, storedModels, storedNames, verifyStored, WebCheckpoint, WebEngine } from '../wasm/mobilemoe_web.js';
 import type { BenchmarkProgress, BenchmarkReport } from './benchmark.js';
 import { capability, nameOf, requestAdapter } from './capability.js';
 import { MobileMoEError } from './errors.js';
-import type { Facts } from './facts.js';
+import type { Facts, StoredDamage, StoredFacts } from './facts.js';
 import { Flow } from './flow.js';
 import { Scheduler } from './generate.js';
+import { withFreeModel, withModel } from './locks.js';
 import { start, type WasmSource } from './module.js';
 import type { Call, Calls, Method, Reply, Request, WireProgress, WireSource } from './protocol.js';
 import { listDirectory } from './source.js';
+import type { StoredModel } from './store.js';
 import type { LogitsTrace } from './types.js';
 import { identityOf, offerSubgroups, remember, remembered } from './variant.js';
 
@@ -39,23 +41,28 @@ const handlers: Handlers = {
     constrainModule = constrain;
     await start(init, engine, 'of the engine');
   },
-  async load([source, options], { emit }) {
-    const fetches = 'web' in source;
-    emit({ stage: 'opening', done: 0, total: 0, bytesTotal: 0, quantizes: false, fetches });
+  load: ([source, options], { emit }) => withFiles(source, emit, async (checkpoint, fetches) => {
     const progress = throttle((step: LoadStep) => emit({ ...step, fetches }));
-    const onWait = (waitMs: number, reason: string) => emit({ waitMs, reason });
     const adapter = await requestAdapter(options.lowPower);
     const identity = adapter && identityOf(adapter);
     const found = identity && (await remembered(identity));
-    const engine = await WebEngine.load(await checkpoint(source, onWait), { ...options, ...(found && { remembered: found }) }, progress, die);
-    const facts: Facts = { ...(engine.facts() as Facts), adapter: nameOf(adapter) };
+    const engine = await WebEngine.load(checkpoint, { ...options, ...(found && { remembered: found }) }, progress, die);
+    const own = engine.facts() as Facts;
+    const facts: Facts = { ...own, adapter: nameOf(adapter), stored: own.stored && named(source, own.stored) };
     if (!options.variant && identity) await remember(identity, engine.remembered());
     loaded = new Scheduler(engine, facts, constrainModule);
     return facts;
-  },
+  }),
   async canRun([source, options]) {
-    return capability(await checkpoint(source), options);
+    return capability(await checkpoint({ ...source, ...(source.store && { store: { ...source.store, writes: false } }) }), options);
   },
+  download: ([source], { emit }) => withFiles(source, emit, async (checkpoint, fetches) => {
+    return named(source, (await checkpoint.download(bytes(emit, fetches))) as StoredFacts);
+  }),
+  storedModels: async () => (await storedModels()) as StoredModel[],
+  verifyStored: ([id, revision], { emit }) => withFreeModel({ id, revision }, async () => (await verifyStored(id, revision, bytes(emit, false))) as StoredDamage[]),
+  storedNames: async ([id, revision]) => (await storedNames(id, revision)) as { folder: string; names: string[] },
+  deleteStored: ([id, revision]) => withFreeModel({ id, revision }, () => deleteStored(id, revision)),
   generate: async ([request], { emit, signal, flow }) => engine().generate(request, emit, signal, flow),
   createSession: async () => engine().createSession(),
   forkSession: async ([session]) => engine().forkSession(session),
@@ -73,10 +80,36 @@ const handlers: Handlers = {
   },
 };
 
+/** Opens a source that nobody else opens meanwhile, if it is kept: two pages fetch a model once. */
+async function withFiles<T>(source: WireSource, emit: (progress: WireProgress) => void, use: (checkpoint: WebCheckpoint, fetches: boolean) => Promise<T>): Promise<T> {
+  const tell = (stage: 'waiting' | 'opening') => emit({ stage, done: 0, total: 0, bytesTotal: 0, quantizes: false, fetches: 'web' in source });
+  const open = async () => {
+    tell('opening');
+    const opened = await checkpoint(source, (waitMs, reason) => emit({ waitMs, reason }));
+    return use(opened, await opened.fetches());
+  };
+  return source.store?.keep ? withModel(source.store, () => tell('waiting'), open) : open();
+}
+
 async function checkpoint(source: WireSource, onWait?: (waitMs: number, reason: string) => void): Promise<WebCheckpoint> {
+  const files = await publishedFiles(source, onWait);
+  return source.store ? files.stored(source.store) : files;
+}
+
+async function publishedFiles(source: WireSource, onWait?: (waitMs: number, reason: string) => void): Promise<WebCheckpoint> {
   if ('web' in source) return WebCheckpoint.fromWeb(source.web, onWait);
   if ('synthetic' in source) return WebCheckpoint.synthetic(source.synthetic);
   return WebCheckpoint.fromFiles('files' in source ? source.files : await listDirectory(source.directory));
+}
+
+function named({ store }: WireSource, facts: StoredFacts): StoredFacts {
+  return { ...facts, id: store!.id, revision: store!.revision };
+}
+
+/** Bytes that come, or are read, and go to no GPU. */
+function bytes(emit: (progress: WireProgress) => void, fetches: boolean): (done: number, total: number) => void {
+  const progress = throttle((step) => emit({ ...step, fetches }));
+  return (done, total) => progress({ stage: 'weights', done, total, bytesTotal: total, quantizes: false });
 }
 
 /** Tells the page that nothing more can be served. */

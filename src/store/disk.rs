@@ -17,6 +17,8 @@ pub enum DiskError {
     Full,
     #[error("another page has the file open")]
     Busy,
+    #[error("it was there before, and is no longer")]
+    Missing,
     #[error("{0}")]
     Other(String),
 }

@@ -63,7 +63,7 @@ fn could_go(others: &[(String, u64)]) -> String {
 
 impl StoreError {
     /// A disk that failed while `model` was stored.
-    pub(super) fn of_disk(error: DiskError, model: &str, needed_bytes: u64) -> StoreError {
+    pub fn of_disk(error: DiskError, model: &str, needed_bytes: u64) -> StoreError {
         let model = model.to_owned();
         match error {
             DiskError::Full => StoreError::Quota {
@@ -73,6 +73,9 @@ impl StoreError {
                 others: Vec::new(),
             },
             DiskError::Busy => StoreError::Busy { model },
+            gone @ DiskError::Missing => StoreError::Unavailable {
+                detail: gone.to_string(),
+            },
             DiskError::Other(detail) => StoreError::Unavailable { detail },
         }
     }

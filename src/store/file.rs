@@ -239,8 +239,10 @@ impl<O: Origin, D: Disk> Shared<O, D> {
         alone: bool,
     ) -> Result<()> {
         let offset_bytes = self.aim(file, state, chunk);
-        let resume = || self.origin.resume(&file.name, file.len_bytes, &file.version);
-        let source = state.source.get_or_insert_with(resume);
+        let source = match &mut state.source {
+            Some(source) => source,
+            none => none.insert(self.origin.resume(&file.name, file.len_bytes, &file.version)?),
+        };
         match alone {
             true => self.origin.read_alone(source, offset_bytes, &mut state.buffer).await?,
             false => source.read(offset_bytes, &mut state.buffer).await?,

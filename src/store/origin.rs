@@ -47,8 +47,8 @@ pub trait Origin: Repository {
     /// What is known of a file that was opened.
     fn version(&self, file: &str, source: &Self::Source) -> Version;
     /// A file seen before, from any byte on. Nothing is asked before the first read, where it is an error if the file is another
-    /// by now.
-    fn resume(&self, file: &str, len_bytes: u64, version: &Version) -> Self::Source;
+    /// by now; an error here if the source has no place for such a file.
+    fn resume(&self, file: &str, len_bytes: u64, version: &Version) -> Result<Self::Source>;
     /// Reads these bytes and none beyond them.
     async fn read_alone(&self, source: &Self::Source, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
         source.read(offset_bytes, out).await

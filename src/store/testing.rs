@@ -285,15 +285,15 @@ impl Origin for Server {
         source.version.clone()
     }
 
-    fn resume(&self, file: &str, len_bytes: u64, version: &Version) -> Line {
+    fn resume(&self, file: &str, len_bytes: u64, version: &Version) -> Result<Line> {
         let (file, version, server) = (file.into(), version.clone(), self.clone());
-        Line {
+        Ok(Line {
             file,
             len_bytes,
             opened: None,
             version,
             server,
-        }
+        })
     }
 }
 

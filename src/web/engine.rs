@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
-use super::{FileRepository, HttpRepository, WebError, WebRepository, answer::Answer, js};
+use super::{
+    FileRepository, HttpRepository, WebError, WebFiles, WebRepository, answer::Answer, js, store::StoredFacts,
+};
 use crate::{
     ModelConfig, Result,
     checkpoint::{Checkpoint, CheckpointError, read_file, synth},
@@ -24,7 +26,7 @@ const TOKENIZER: &str = "tokenizer.json";
 
 /// Where a checkpoint lies.
 #[wasm_bindgen]
-pub struct WebCheckpoint(WebRepository);
+pub struct WebCheckpoint(pub(super) WebRepository);
 
 #[wasm_bindgen]
 impl WebCheckpoint {
@@ -34,13 +36,14 @@ impl WebCheckpoint {
     pub fn from_web(source: JsValue, on_wait: Option<Function>) -> Result<WebCheckpoint, JsValue> {
         let source = parse(source).map_err(js::to_js)?;
         let repository = HttpRepository::new(source, on_wait).map_err(js::to_js)?;
-        Ok(WebCheckpoint(WebRepository::Http(repository)))
+        Ok(WebCheckpoint(WebRepository::Files(WebFiles::Http(repository))))
     }
 
     /// In `files`, an array of `{ name, file }`.
     #[wasm_bindgen(js_name = fromFiles)]
     pub fn from_files(files: &Array) -> Result<WebCheckpoint, JsValue> {
-        Ok(WebCheckpoint(WebRepository::Files(FileRepository::new(files)?)))
+        let repository = FileRepository::new(files)?;
+        Ok(WebCheckpoint(WebRepository::Files(WebFiles::Picked(repository))))
     }
 
     /// A model of random weights, made on the way: of the shape of that name ("tiny", "S").
@@ -89,6 +92,7 @@ pub struct WebEngine {
     answers: HashMap<u32, Answer>,
     scorings: HashMap<u32, Scoring>,
     last_number: u32,
+    stored: Option<StoredFacts>,
 }
 
 #[derive(Deserialize)]
@@ -196,11 +200,7 @@ impl WebEngine {
     async fn open(repository: WebRepository, request: LoadRequest, progress: &Function) -> Result<WebEngine> {
         check_webgpu()?;
         let checkpoint = Checkpoint::open(repository).await?;
-        let text = match Text::open(checkpoint.repository()).await {
-            Ok(text) => Some(text),
-            Err(crate::Error::Checkpoint(CheckpointError::MissingFile { file })) if file == TOKENIZER => None,
-            Err(error) => return Err(error),
-        };
+        let text = open_text(checkpoint.repository()).await?;
         let (bytes_total, quantizes) = (
             checkpoint.total_bytes(),
             checkpoint.config().weights == WeightFormat::Bf16,
@@ -217,7 +217,12 @@ impl WebEngine {
             let _ = progress.call1(&JsValue::NULL, &step);
         };
         let engine = Engine::load(&checkpoint, &request.options(), &mut report).await?;
+        let stored = match checkpoint.repository() {
+            WebRepository::Stored(stored) => Some(stored.finish().await?.into()),
+            _ => None,
+        };
         Ok(WebEngine {
+            stored,
             engine,
             text,
             sessions: HashMap::new(),
@@ -231,18 +236,18 @@ impl WebEngine {
     pub fn facts(&self) -> Result<JsValue, JsValue> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
-        struct Facts {
+        struct Facts<'a> {
             #[serde(flatten)]
             engine: crate::engine::EngineFacts,
             heap_bytes: f64,
+            stored: Option<&'a StoredFacts>,
         }
         let facts = Facts {
             engine: self.engine.facts(),
             heap_bytes: js::heap_bytes(),
+            stored: self.stored.as_ref(),
         };
-        facts
-            .serialize(&serde_wasm_bindgen::Serializer::json_compatible())
-            .map_err(JsValue::from)
+        js::plain(&facts)
     }
 
     /// What is known of this adapter now, for the package to keep and give back as `remembered`.
@@ -468,6 +473,15 @@ impl WebEngine {
     fn next_number(&mut self) -> u32 {
         self.last_number += 1;
         self.last_number
+    }
+}
+
+/// `None` if the repository has no tokenizer.
+pub(super) async fn open_text(repository: &WebRepository) -> Result<Option<Text>> {
+    match Text::open(repository).await {
+        Ok(text) => Ok(Some(text)),
+        Err(crate::Error::Checkpoint(CheckpointError::MissingFile { file })) if file == TOKENIZER => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

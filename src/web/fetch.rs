@@ -3,15 +3,15 @@
 //! A weights file is fetched once and read forward as its bytes arrive. The fetch is opened anew, from the byte needed,
 //! when a read jumps or the connection drops; what a reopened file says of itself must match what it said first.
 
-use std::{cell::Cell, collections::HashMap, rc::Rc};
+use std::{cell::Cell, collections::HashMap, ops::Range, rc::Rc};
 
 use js_sys::{Function, Promise, Reflect, Uint8Array};
 use serde::Deserialize;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::{Headers, ReadableStreamDefaultReader, RequestInit, Response, Url};
+use web_sys::{Headers, ReadableStreamDefaultReader, RequestCache, RequestInit, Response, Url};
 
-use super::{WebError, js};
+use super::{WebError, js, origin::Listing};
 use crate::{
     Result,
     checkpoint::{
@@ -31,6 +31,8 @@ const MAX_RETRY_AFTER_MS: f64 = 120_000.0;
 const TOLD_WAIT_MS: i32 = 1000;
 /// A connection that sends nothing for this long counts as dropped.
 const STALL_TIMEOUT_MS: i32 = 30_000;
+/// Whether a stored file has changed is not worth a longer wait.
+const ASK_TIMEOUT_MS: i32 = 5_000;
 /// A forward jump up to this far is read over instead of costing a new request.
 const MAX_SKIP_BYTES: u64 = 1 << 20;
 /// Without Range support, how far into the file a jump may make us read again from the start.
@@ -45,6 +47,8 @@ pub struct HttpSource {
     place: Place,
     #[serde(flatten)]
     access: Access,
+    /// Where the hub tells what files the repository has, if it is on one.
+    listing: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -81,11 +85,12 @@ impl Access {
 pub struct HttpRepository {
     place: Place,
     access: Rc<Access>,
+    pub(super) listing: Listing,
 }
 
 impl HttpRepository {
     pub fn new(source: HttpSource, on_wait: Option<Function>) -> Result<Self> {
-        let HttpSource { place, access } = source;
+        let HttpSource { place, access, listing } = source;
         let urls: Vec<&String> = match &place {
             Place::Url(url) => vec![url],
             Place::Files(files) => files.values().collect(),
@@ -102,10 +107,14 @@ impl HttpRepository {
             }
         }
         let access = Rc::new(Access { on_wait, ..access });
-        Ok(HttpRepository { place, access })
+        let listing = Listing::at(listing.map(|url| Request {
+            url,
+            access: access.clone(),
+        }));
+        Ok(HttpRepository { place, access, listing })
     }
 
-    fn request(&self, file: &str) -> Option<Request> {
+    pub(super) fn request(&self, file: &str) -> Option<Request> {
         let url = match &self.place {
             Place::Files(files) => files.get(file)?.clone(),
             Place::Url(folder) => {
@@ -123,18 +132,14 @@ impl Repository for HttpRepository {
     type Source = HttpFile;
 
     async fn open(&self, file: &str) -> Result<Option<HttpFile>> {
-        let Some(request) = self.request(file) else {
+        let request = self.request(file).filter(|_| !self.listing.lacks(file));
+        let Some(request) = request else {
             return Ok(None);
         };
         if file.ends_with(".safetensors") {
             Ok(StreamedFile::open(request).await?.map(HttpFile::Streamed))
         } else {
-            Ok(request.whole().await?.map(|bytes| {
-                HttpFile::Whole(WholeFile {
-                    url: request.url,
-                    bytes,
-                })
-            }))
+            Ok(request.whole().await?.map(HttpFile::Whole))
         }
     }
 
@@ -152,6 +157,16 @@ impl Repository for HttpRepository {
 pub enum HttpFile {
     Whole(WholeFile),
     Streamed(StreamedFile),
+}
+
+impl HttpFile {
+    /// The server's name for the version of the file that was opened.
+    pub(super) fn validator(&self) -> Option<&String> {
+        match self {
+            HttpFile::Whole(file) => file.validator.as_ref(),
+            HttpFile::Streamed(file) => file.validator.as_ref(),
+        }
+    }
 }
 
 impl ByteSource for HttpFile {
@@ -174,6 +189,7 @@ impl ByteSource for HttpFile {
 pub struct WholeFile {
     url: String,
     bytes: Vec<u8>,
+    validator: Option<String>,
 }
 
 impl ByteSource for WholeFile {
@@ -197,13 +213,15 @@ pub struct StreamedFile {
     request: Request,
     len_bytes: u64,
     /// The server's name for this version of the file, if it tells one.
-    etag: Option<String>,
+    validator: Option<String>,
     /// The server keeps it compressed: its ranges are of other bytes than these.
-    is_encoded: bool,
+    is_encoded: Cell<bool>,
     /// Set when the server answered a Range request with the whole file.
     ignores_range: Cell<bool>,
     /// Taken out while a read is under way.
     body: Cell<Option<Body>>,
+    /// Begun by an earlier visit: to read again what lies before the first byte wanted is no fault of the reader.
+    is_resumed: bool,
 }
 
 impl StreamedFile {
@@ -215,7 +233,15 @@ impl StreamedFile {
             };
             if opened.len_bytes.is_none() && !opened.is_encoded {
                 // Sent in chunks: most servers answer a Range request with a length.
-                opened = request.connect(Some(0)).await?.ok_or_else(|| request.vanished())?;
+                let from_start = RangeRequest {
+                    from: 0,
+                    to: None,
+                    validator: None,
+                };
+                opened = request
+                    .connect(Some(from_start))
+                    .await?
+                    .ok_or_else(|| request.vanished())?;
             }
             let len_bytes = match opened.len_bytes {
                 Some(len_bytes) => len_bytes,
@@ -230,13 +256,41 @@ impl StreamedFile {
             };
             return Ok(Some(StreamedFile {
                 len_bytes,
-                etag: opened.etag,
-                is_encoded: opened.is_encoded,
+                validator: opened.validator,
+                is_encoded: Cell::new(opened.is_encoded),
                 ignores_range: Cell::new(opened.is_encoded),
                 body: Cell::new(Some(opened.body)),
+                is_resumed: false,
                 request,
             }));
         }
+    }
+
+    /// A file that an earlier visit opened; nothing is asked before the first read.
+    pub(super) fn resume(request: Request, len_bytes: u64, validator: Option<String>) -> StreamedFile {
+        StreamedFile {
+            request,
+            len_bytes,
+            validator,
+            is_encoded: Cell::new(false),
+            ignores_range: Cell::new(false),
+            body: Cell::new(None),
+            is_resumed: true,
+        }
+    }
+
+    /// Reads these bytes, on a connection that ends with them where the server can do that.
+    pub(super) async fn read_alone(&self, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
+        self.body.set(None);
+        if self.ignores_range.get() {
+            return self.read(offset_bytes, out).await;
+        }
+        let end_bytes = offset_bytes + out.len() as u64;
+        let body = self.reopen(offset_bytes..end_bytes, false).await?;
+        self.body.set(Some(body));
+        let read = self.read(offset_bytes, out).await;
+        self.body.set(None);
+        read
     }
 
     async fn read(&self, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
@@ -253,7 +307,7 @@ impl StreamedFile {
             };
             let mut body = match self.body.take() {
                 Some(body) if body.at <= at && at - body.at <= reach => body,
-                _ => self.reopen(at, dropped).await?,
+                _ => self.reopen(at..self.len_bytes, dropped || self.is_resumed).await?,
             };
             match body.read(at, &mut out[filled..]).await {
                 Ok(count) => {
@@ -269,25 +323,34 @@ impl StreamedFile {
         Ok(())
     }
 
-    /// A body to read byte `at` from. `dropped`: the last connection broke, so reading again is no fault of the reader.
-    async fn reopen(&self, at: u64, dropped: bool) -> Result<Body> {
-        let url = || self.request.url.clone();
+    /// A body to read these bytes from. `dropped`: the last connection broke, so reading again is no fault of the reader.
+    async fn reopen(&self, wanted: Range<u64>, dropped: bool) -> Result<Body> {
+        let at = wanted.start;
+        let no_range = || {
+            let url = self.request.url.clone();
+            Err(WebError::HttpNoRange { url, offset_bytes: at }.into())
+        };
         if self.ignores_range.get() && !dropped && at > MAX_REREAD_BYTES {
-            return Err(WebError::HttpNoRange {
-                url: url(),
-                offset_bytes: at,
-            }
-            .into());
+            return no_range();
         }
-        let opened = self
-            .request
-            .connect((!self.is_encoded).then_some(at))
-            .await?
-            .ok_or_else(|| self.request.vanished())?;
+        let range = (!self.is_encoded.get()).then(|| RangeRequest {
+            from: at,
+            to: (wanted.end < self.len_bytes).then_some(wanted.end),
+            validator: self.validator.as_deref(),
+        });
+        let asks_range = range.is_some();
+        let opened = self.request.connect(range).await?;
+        let mut opened = opened.ok_or_else(|| self.request.vanished())?;
+        if opened.is_encoded && asks_range {
+            // Not known when it was resumed: its ranges are of other bytes than these.
+            self.is_encoded.set(true);
+            let whole = self.request.connect(None).await?;
+            opened = whole.ok_or_else(|| self.request.vanished())?;
+        }
         let changed = |what, expected: &dyn ToString, found: &dyn ToString| {
-            let (expected, found) = (expected.to_string(), found.to_string());
+            let (url, expected, found) = (self.request.url.clone(), expected.to_string(), found.to_string());
             Err(WebError::HttpChanged {
-                url: url(),
+                url,
                 what,
                 expected,
                 found,
@@ -299,57 +362,73 @@ impl StreamedFile {
         {
             return changed("its length", &self.len_bytes, &found);
         }
-        if let (Some(expected), Some(found)) = (&self.etag, &opened.etag)
-            && expected != found
+        if let (Some(expected), Some(found)) = (&self.validator, &opened.validator)
+            && is_tag(expected) == is_tag(found)
+            && strong(expected) != strong(found)
         {
-            return changed("its ETag", expected, found);
+            return changed("its ETag or date", expected, found);
         }
         if opened.body.at != at {
             self.ignores_range.set(true);
             if opened.body.at != 0 {
                 return Err(WebError::HttpRange {
-                    url: url(),
+                    url: self.request.url.clone(),
                     expected: at,
                     found: opened.body.at,
                 }
                 .into());
             }
             if !dropped && at > MAX_REREAD_BYTES {
-                return Err(WebError::HttpNoRange {
-                    url: url(),
-                    offset_bytes: at,
-                }
-                .into());
+                return no_range();
             }
         }
         Ok(opened.body)
     }
 }
 
+/// An ETag, not a date.
+fn is_tag(validator: &str) -> bool {
+    validator.ends_with('"')
+}
+
+/// Some servers call the tag of an answer weak that they compressed, or cut.
+fn strong(validator: &str) -> &str {
+    validator.trim_start_matches("W/")
+}
+
+/// Which bytes of a file are asked for.
+pub(super) struct RangeRequest<'a> {
+    pub from: u64,
+    /// `None`: all that follow.
+    pub to: Option<u64>,
+    /// They are wanted of this version only; of another one, all of it.
+    pub validator: Option<&'a str>,
+}
+
 /// An answer whose body has not been read yet.
-struct Opened {
+pub(super) struct Opened {
     /// Length of the whole file, where the server tells it.
     len_bytes: Option<u64>,
-    etag: Option<String>,
+    validator: Option<String>,
     is_encoded: bool,
     body: Body,
 }
 
-struct Request {
+pub(super) struct Request {
     url: String,
     access: Rc<Access>,
 }
 
 impl Request {
-    /// Asks for the file, from byte `from` on if given; `None` if it does not exist. Tries again where that may help.
-    async fn connect(&self, from: Option<u64>) -> Result<Option<Opened>> {
+    /// Asks for the file, or a part of it; `None` if it does not exist. Tries again where that may help.
+    async fn connect(&self, range: Option<RangeRequest<'_>>) -> Result<Option<Opened>> {
         let mut failures = 0;
         loop {
             let mut wait_ms = 0.0;
-            let detail = match self.fetch(from).await {
+            let detail = match self.fetch(range.as_ref()).await {
                 Err(thrown) => js::message(&thrown),
                 Ok(response) => match response.status() {
-                    200 | 206 => return self.opened(&response, from).map(Some),
+                    200 | 206 => return self.opened(&response, range.as_ref()).map(Some),
                     status @ (408 | 429 | 500..=599) if failures + 1 < MAX_ATTEMPTS => {
                         wait_ms = retry_after_ms(&response);
                         if wait_ms > MAX_RETRY_AFTER_MS {
@@ -370,21 +449,71 @@ impl Request {
         }
     }
 
-    async fn fetch(&self, from: Option<u64>) -> Result<Response, JsValue> {
-        let headers = Headers::new()?;
-        if let Some(from) = from {
-            headers.set("Range", &format!("bytes={from}-"))?;
+    async fn fetch(&self, range: Option<&RangeRequest<'_>>) -> Result<Response, JsValue> {
+        let init = RequestInit::new();
+        let headers = self.headers()?;
+        if let Some(RangeRequest { from, to, validator }) = range {
+            let last = to.map_or(String::new(), |to| (to - 1).to_string());
+            headers.set("Range", &format!("bytes={from}-{last}"))?;
+            // Another origin would have to allow the header, and a weak tag is no good for it: there, what comes is compared.
+            if let Some(validator) = validator.filter(|validator| !validator.starts_with("W/"))
+                && self.is_own_origin()
+            {
+                headers.set("If-Range", validator)?;
+            }
         }
+        init.set_headers(&headers);
+        self.send(&init, STALL_TIMEOUT_MS).await
+    }
+
+    fn headers(&self) -> Result<Headers, JsValue> {
+        let headers = Headers::new()?;
         if let Some(token) = self.token() {
             headers.set("Authorization", &format!("Bearer {token}"))?;
         }
-        let init = RequestInit::new();
-        init.set_headers(&headers);
-        let answer = js::worker().fetch_with_str_and_init(&self.url, &init);
-        match js::settle_within(answer, STALL_TIMEOUT_MS).await {
+        Ok(headers)
+    }
+
+    async fn send(&self, init: &RequestInit, timeout_ms: i32) -> Result<Response, JsValue> {
+        let answer = js::worker().fetch_with_str_and_init(&self.url, init);
+        match js::settle_within(answer, timeout_ms).await {
             Some(outcome) => outcome?.dyn_into(),
             None => Err("the server does not answer".into()),
         }
+    }
+
+    /// Asks once, for the newest, and not for long; `None`: there is no such file.
+    pub(super) async fn ask(&self, method: &str) -> Result<Option<Response>> {
+        let ask = async {
+            let init = RequestInit::new();
+            init.set_method(method);
+            init.set_cache(RequestCache::NoCache);
+            let headers = self.headers()?;
+            init.set_headers(&headers);
+            self.send(&init, ASK_TIMEOUT_MS).await
+        };
+        let response = match ask.await {
+            Err(thrown) => return Err(self.unreached(1, js::message(&thrown))),
+            Ok(response) => response,
+        };
+        match response.ok() {
+            true if is_page(&response) => Err(WebError::HttpHtml { url: self.url.clone() }.into()),
+            true => Ok(Some(response)),
+            false => match self.refused(response.status(), &response) {
+                Some(error) => Err(error.into()),
+                None => Ok(None),
+            },
+        }
+    }
+
+    fn unreached(&self, attempts: u32, detail: String) -> crate::Error {
+        let url = self.url.clone();
+        WebError::HttpConnection { url, attempts, detail }.into()
+    }
+
+    fn is_own_origin(&self) -> bool {
+        let origin = Url::new(&self.url).map(|url| url.origin());
+        origin.is_ok_and(|origin| origin == js::worker().origin())
     }
 
     /// The token that is for this file's server.
@@ -393,26 +522,20 @@ impl Request {
         self.access.tokens.get(&origin)
     }
 
-    fn opened(&self, response: &Response, from: Option<u64>) -> Result<Opened> {
-        let header = |name: &str| response.headers().get(name).ok().flatten();
-        if header("content-type").is_some_and(|kind| kind.starts_with("text/html")) {
+    fn opened(&self, response: &Response, range: Option<&RangeRequest<'_>>) -> Result<Opened> {
+        if is_page(response) {
             return Err(WebError::HttpHtml { url: self.url.clone() }.into());
         }
-        let is_encoded = header("content-encoding").is_some_and(|encoding| encoding != "identity");
-        let content_length = header("content-length")
-            .and_then(|text| text.parse::<u64>().ok())
-            .filter(|_| !is_encoded);
+        let is_encoded = is_encoded(response);
+        let content_length = content_length(response);
         let (at, len_bytes) = if response.status() == 206 {
             // Content-Range may be hidden from a page of another origin; then the answer is taken to be what was asked for.
-            let range = header("content-range").and_then(|text| parse_content_range(&text));
-            let at = range.map_or(from.unwrap_or(0), |(at, _)| at);
-            (
-                at,
-                range
-                    .and_then(|(_, total)| total)
-                    .filter(|_| !is_encoded)
-                    .or(content_length.map(|rest| at + rest)),
-            )
+            let told = header(response, "content-range").and_then(|text| parse_content_range(&text));
+            let at = told.map_or(range.map_or(0, |range| range.from), |(at, _)| at);
+            let total = told.and_then(|(_, total)| total).filter(|_| !is_encoded);
+            let to_the_end = range.is_none_or(|range| range.to.is_none());
+            let rest = content_length.filter(|_| to_the_end);
+            (at, total.or(rest.map(|rest| at + rest)))
         } else {
             (0, content_length)
         };
@@ -427,14 +550,14 @@ impl Request {
         };
         Ok(Opened {
             len_bytes,
-            etag: header("etag"),
+            validator: validator(response),
             is_encoded,
             body,
         })
     }
 
     /// The whole file in memory.
-    async fn whole(&self) -> Result<Option<Vec<u8>>> {
+    pub(super) async fn whole(&self) -> Result<Option<WholeFile>> {
         let mut failures = 0;
         'attempt: loop {
             let Some(opened) = self.connect(None).await? else {
@@ -443,7 +566,10 @@ impl Request {
             let mut bytes = Vec::with_capacity(opened.len_bytes.unwrap_or(0).min(MAX_WHOLE_BYTES as u64) as usize);
             loop {
                 match opened.body.next_chunk().await {
-                    Ok(None) => return Ok(Some(bytes)),
+                    Ok(None) => {
+                        let (url, validator) = (self.url.clone(), opened.validator);
+                        return Ok(Some(WholeFile { url, bytes, validator }));
+                    }
                     Ok(Some(chunk)) => {
                         let start = bytes.len();
                         if start + chunk.length() as usize > MAX_WHOLE_BYTES {
@@ -471,12 +597,7 @@ impl Request {
     async fn back_off(&self, failures: u32, detail: String, wait_ms: f64) -> Result<()> {
         const STEP_MS: i32 = 50;
         if failures >= MAX_ATTEMPTS {
-            return Err(WebError::HttpConnection {
-                url: self.url.clone(),
-                attempts: failures,
-                detail,
-            }
-            .into());
+            return Err(self.unreached(failures, detail));
         }
         let backoff_ms = (FIRST_BACKOFF_MS << (failures - 1)).max(wait_ms as i32);
         let is_told = backoff_ms >= TOLD_WAIT_MS;
@@ -502,7 +623,7 @@ impl Request {
         let url = self.url.clone();
         let (page, signed_in) = (&self.access.page, self.token().is_some());
         // A hub tells apart what looks the same by status, and hides from strangers what they may not see.
-        let reason = response.headers().get("x-error-code").ok().flatten();
+        let reason = header(response, "x-error-code");
         match (status, reason.as_deref(), page) {
             (401 | 404, Some("RepoNotFound"), Some(page)) => Some(WebError::RepositoryNotFound {
                 page: page.clone(),
@@ -546,9 +667,35 @@ impl Request {
     }
 }
 
+/// A page instead of a file.
+pub(super) fn is_page(response: &Response) -> bool {
+    header(response, "content-type").is_some_and(|kind| kind.starts_with("text/html"))
+}
+
+fn is_encoded(response: &Response) -> bool {
+    header(response, "content-encoding").is_some_and(|encoding| encoding != "identity")
+}
+
+/// How many bytes the answer has, where the server tells; of a compressed file that is something else.
+pub(super) fn content_length(response: &Response) -> Option<u64> {
+    header(response, "content-length")?
+        .parse()
+        .ok()
+        .filter(|_| !is_encoded(response))
+}
+
+/// What the server calls this version of the file: other origins may hide the first from a page.
+pub(super) fn validator(response: &Response) -> Option<String> {
+    header(response, "etag").or(header(response, "last-modified"))
+}
+
+fn header(response: &Response, name: &str) -> Option<String> {
+    response.headers().get(name).ok().flatten()
+}
+
 /// How long the server asks to wait before the next request: seconds, or a date.
 fn retry_after_ms(response: &Response) -> f64 {
-    let Some(text) = response.headers().get("retry-after").ok().flatten() else {
+    let Some(text) = header(response, "retry-after") else {
         return 0.0;
     };
     let wait_ms = match text.trim().parse::<f64>() {

@@ -3,12 +3,13 @@
 use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::File;
+use web_sys::{Blob, File};
 
 use super::{WebError, js};
 use crate::{
     Result,
     checkpoint::{ByteSource, Repository, end_of_file},
+    store::Version,
 };
 
 /// Picked files under their names in the checkpoint.
@@ -30,15 +31,19 @@ impl FileRepository {
     }
 }
 
+impl FileRepository {
+    pub(super) fn find(&self, file: &str) -> Option<PickedFile> {
+        let (name, file) = self.files.iter().find(|(name, _)| name == file)?;
+        let (name, file) = (name.clone(), file.clone());
+        Some(PickedFile { name, file })
+    }
+}
+
 impl Repository for FileRepository {
     type Source = PickedFile;
 
     async fn open(&self, file: &str) -> Result<Option<PickedFile>> {
-        let found = self.files.iter().find(|(name, _)| name == file);
-        Ok(found.map(|(name, file)| PickedFile {
-            name: name.clone(),
-            file: file.clone(),
-        }))
+        Ok(self.find(file))
     }
 }
 
@@ -48,26 +53,41 @@ pub struct PickedFile {
     file: File,
 }
 
+impl PickedFile {
+    /// Which one it is, as far as a file picker tells.
+    pub(super) fn version(&self) -> Version {
+        Version {
+            len_bytes: Some(self.len_bytes()),
+            validator: Some(format!("modified {}", self.file.last_modified())),
+            digest: None,
+        }
+    }
+}
+
 impl ByteSource for PickedFile {
     fn len_bytes(&self) -> u64 {
         self.file.size() as u64
     }
 
     async fn read(&self, offset_bytes: u64, out: &mut [u8]) -> Result<()> {
-        let end_bytes = offset_bytes + out.len() as u64;
-        let unreadable = |thrown: JsValue| WebError::FileRead {
+        let read = read_blob(&self.file, offset_bytes, out).await;
+        let count = read.map_err(|thrown| WebError::FileRead {
             file: self.name.clone(),
             detail: js::message(&thrown),
-        };
-        let blob = self
-            .file
-            .slice_with_f64_and_f64(offset_bytes as f64, end_bytes as f64)
-            .map_err(unreadable)?;
-        let bytes = Uint8Array::new(&JsFuture::from(blob.array_buffer()).await.map_err(unreadable)?);
-        if bytes.length() as usize != out.len() {
-            return Err(end_of_file(&self.name, offset_bytes, out.len(), self.len_bytes()));
+        })?;
+        match count == out.len() {
+            true => Ok(()),
+            false => Err(end_of_file(&self.name, offset_bytes, out.len(), self.len_bytes())),
         }
-        bytes.copy_to(out);
-        Ok(())
     }
+}
+
+/// Reads from `offset_bytes` on; how many bytes there were.
+pub(super) async fn read_blob(blob: &Blob, offset_bytes: u64, out: &mut [u8]) -> Result<usize, JsValue> {
+    let end_bytes = offset_bytes + out.len() as u64;
+    let part = blob.slice_with_f64_and_f64(offset_bytes as f64, end_bytes as f64)?;
+    let bytes = Uint8Array::new(&JsFuture::from(part.array_buffer()).await?);
+    let count = out.len().min(bytes.length() as usize);
+    bytes.copy_to(&mut out[..count]);
+    Ok(count)
 }

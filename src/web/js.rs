@@ -1,6 +1,7 @@
 //! Small bridges to JavaScript: errors, time, sleeping, promises that may hang.
 
-use js_sys::{Promise, Reflect};
+use js_sys::{Function, Promise, Reflect};
+use serde::Serialize;
 use wasm_bindgen::{JsCast, JsValue, UnwrapThrowExt};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::WorkerGlobalScope;
@@ -19,6 +20,24 @@ pub fn message(thrown: &JsValue) -> String {
         Some(error) => error.message().into(),
         None => thrown.as_string().unwrap_or_else(|| format!("{thrown:?}")),
     }
+}
+
+/// Calls `callback(done, total)`.
+pub fn progress(callback: &Function) -> impl FnMut(u64, u64) {
+    |done, total| {
+        let _ = callback.call2(&JsValue::NULL, &(done as f64).into(), &(total as f64).into());
+    }
+}
+
+/// Data as a plain JavaScript object.
+pub fn plain(data: &impl Serialize) -> Result<JsValue, JsValue> {
+    Ok(data.serialize(&serde_wasm_bindgen::Serializer::json_compatible())?)
+}
+
+/// The text of an answer.
+pub async fn text(response: &web_sys::Response) -> Result<String, JsValue> {
+    let text = JsFuture::from(response.text()?).await?;
+    Ok(text.as_string().unwrap_or_default())
 }
 
 /// CPU memory of this module, in bytes; it never shrinks.

@@ -7,10 +7,14 @@ mod error;
 mod fetch;
 mod files;
 mod js;
+mod opfs;
+mod origin;
 mod repository;
+mod store;
 
 pub use engine::{WebCheckpoint, WebEngine};
 pub use error::WebError;
 pub use fetch::{HttpFile, HttpRepository, HttpSource};
 pub use files::{FileRepository, PickedFile};
-pub use repository::{WebRepository, WebSource};
+pub use opfs::{Opfs, OpfsFile};
+pub use repository::{WebFile, WebFiles, WebRepository, WebSource};
