@@ -42,6 +42,7 @@ const TYPES = {
  * @property {number} [drops] how many connections to cut; endless if undefined
  * @property {boolean} [ignoreRange] answers 200 with the whole file whatever Range asks for
  * @property {number} [status] answers with this status and no file
+ * @property {string} [version] the files are of this version: a part of their ETag
  */
 
 /**
@@ -86,7 +87,7 @@ export async function serve({ port = 0, models = [], faults = {}, mounts = {}, h
     const found = await locate(path, folders);
     if (!found) return respond(response, served, 404, `Not found: ${path}`);
     const { file, size, modifiedMs } = found;
-    const etag = `"${size.toString(16)}-${Math.round(modifiedMs).toString(16)}"`;
+    const etag = `"${size.toString(16)}-${Math.round(modifiedMs).toString(16)}${active.version ?? ''}"`;
     const headers = {
       ...always,
       'Content-Type': TYPES[extname(file)] ?? 'application/octet-stream',

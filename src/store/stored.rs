@@ -152,7 +152,8 @@ impl<O: Origin, D: Disk> Stored<O, D> {
         Ok(Stored(Rc::new(shared)))
     }
 
-    /// Reads every file that was opened to its end, so that it is kept. `progress` hears of bytes done and in all.
+    /// Reads every file that was opened to its end: what is not here is fetched and kept, what is here is held against its hash.
+    /// `progress` hears of bytes done and in all.
     pub async fn fetch_all(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         let shared = &self.0;
         let files: Vec<_> = shared.files.borrow().values().flatten().cloned().collect();
@@ -168,9 +169,7 @@ impl<O: Origin, D: Disk> Stored<O, D> {
             let mut at = 0;
             while at < stored.len_bytes() {
                 piece.resize(shared.chunk_bytes.min(stored.len_bytes() - at) as usize, 0);
-                if !stored.skips(at).await {
-                    stored.read(at, &mut piece).await?;
-                }
+                stored.read(at, &mut piece).await?;
                 at += piece.len() as u64;
                 done_bytes += piece.len() as u64;
                 progress(done_bytes, total_bytes);
@@ -512,16 +511,6 @@ impl<O: Origin, D: Disk> Shared<O, D> {
     fn expected(&self, name: &str, version: &Version) -> Vec<Digest> {
         let given = self.integrity.get(name);
         version.digest.iter().chain(given).cloned().collect()
-    }
-}
-
-impl<O: Origin, D: Disk> StoredFile<O, D> {
-    /// Whether a download may leave this place out: the chunk is there, and no hash waits for it.
-    async fn skips(&self, at: u64) -> bool {
-        let state = self.file.take_state();
-        let skips = state.running.is_none() && (at / self.shared.chunk_bytes) < state.on_disk as u64;
-        self.file.state.set(Some(state));
-        skips
     }
 }
 

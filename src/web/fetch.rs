@@ -68,6 +68,9 @@ struct Access {
     tokens: HashMap<String, String>,
     /// The repository's page, if it is on a Hugging Face hub.
     page: Option<String>,
+    /// The files are kept elsewhere: the browser's cache need not keep them, too.
+    #[serde(skip)]
+    bypass_cache: Cell<bool>,
     /// `(ms, reason)`: hears of longer waits for a server, and with 0 that they are over.
     #[serde(skip)]
     on_wait: Option<Function>,
@@ -112,6 +115,11 @@ impl HttpRepository {
             access: access.clone(),
         }));
         Ok(HttpRepository { place, access, listing })
+    }
+
+    /// From here on, what is fetched is not put into the browser's cache.
+    pub(super) fn bypass_cache(&self) {
+        self.access.bypass_cache.set(true);
     }
 
     pub(super) fn request(&self, file: &str) -> Option<Request> {
@@ -463,6 +471,9 @@ impl Request {
             }
         }
         init.set_headers(&headers);
+        if self.access.bypass_cache.get() {
+            init.set_cache(RequestCache::NoStore);
+        }
         self.send(&init, STALL_TIMEOUT_MS).await
     }
 

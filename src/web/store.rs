@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
 use super::{
-    Opfs, WebError, WebRepository,
+    Opfs, WebError, WebFiles, WebRepository,
     engine::{WebCheckpoint, open_text, parse},
     js,
 };
@@ -81,11 +81,13 @@ impl WebCheckpoint {
                 files.fetch_listing().await;
             }
             let disk = match request.keep {
-                true => Opfs::open()
-                    .await
-                    .map_err(|error| Some(StoreError::of_disk(error, &request.id, 0))),
+                true => Opfs::open().await.map_err(Some),
                 false => Err(None),
             };
+            if let (Ok(_), WebFiles::Http(repository)) = (&disk, &files) {
+                repository.bypass_cache();
+            }
+            let disk = disk.map_err(|error| error.map(|error| StoreError::of_disk(error, &request.id, 0)));
             let options = Options {
                 integrity: request.integrity,
                 only: request.only,

@@ -23,7 +23,8 @@ export async function openBlank(page) {
   if (page.url() !== 'about:blank') return;
   await page.goto('/pages/blank.html');
   await page.evaluate(async () => {
-    window.MobileMoE = (await import('/pkg/dist/index.js')).MobileMoE;
+    const { MobileMoE, store } = await import('/pkg/dist/index.js');
+    Object.assign(window, { MobileMoE, store });
 
     /** The files of a served checkpoint as the user would pick them; `changes` replaces or (null) leaves out some. */
     window.pick = async (folder, changes = {}) => {
