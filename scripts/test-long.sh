@@ -17,3 +17,4 @@ step "every form of every kernel" cargo test --lib -- kernels:: model::
 step "every prompt, every way, in every form" cargo test --test parity -- --nocapture
 step "what INT8 and f16 cost on held-out text" cargo test --test precision -- --include-ignored --nocapture
 step "every prompt in Chromium" node --test tests/browser/parity.test.mjs
+step "1,000 damages, 200 broken downloads, 20 quotas" env MOBILEMOE_STORE=full node --test tests/browser/store.test.mjs
