@@ -98,16 +98,17 @@ browserTest('what a source stands for', {}, async ({ page, server }) => {
   }, { source, options });
   const hub = 'https://huggingface.co';
   const id = 'facebook/MobileMoE-S-QAT';
-  const main = { url: `${hub}/${id}/resolve/main/`, page: `${hub}/${id}` };
+  const onHub = (hub, tag) => ({ url: `${hub}/${id}/resolve/${tag}/`, page: `${hub}/${id}`, listing: `${hub}/api/models/${id}/tree/${tag}?recursive=true` });
+  const main = onHub(hub, 'main');
   const onTwo = { files: { 'config.json': `${hub}/c.json`, 'model.safetensors': 'https://cdn.example/w' } };
   const cases = [
     [id, {}, main],
     [id, { token: 'hf_x' }, { ...main, tokens: { [hub]: 'hf_x' } }],
-    [id, { revision: 'refs/pr/1' }, { ...main, url: `${hub}/${id}/resolve/refs%2Fpr%2F1/` }],
-    [id, { endpoint: 'https://mirror.example/hf/' }, { url: `https://mirror.example/hf/${id}/resolve/main/`, page: `https://mirror.example/hf/${id}` }],
+    [id, { revision: 'refs/pr/1' }, onHub(hub, 'refs%2Fpr%2F1')],
+    [id, { endpoint: 'https://mirror.example/hf/' }, onHub('https://mirror.example/hf', 'main')],
     [`${hub}/${id}`, {}, main],
     [`https://hf.co/${id}/`, {}, main],
-    [`${hub}/${id}/tree/v2`, {}, { ...main, url: `${hub}/${id}/resolve/v2/` }],
+    [`${hub}/${id}/tree/v2`, {}, onHub(hub, 'v2')],
     [`${hub}/${id}/resolve/main/`, {}, { url: `${hub}/${id}/resolve/main/` }],
     [`./${id}`, {}, { url: `${server.origin}/pages/${id}` }],
     ['models/tiny/', {}, { url: `${server.origin}/pages/models/tiny/` }],
@@ -116,13 +117,32 @@ browserTest('what a source stands for', {}, async ({ page, server }) => {
     [onTwo, { token: { 'https://cdn.example/': 't' } }, { files: onTwo.files, tokens: { 'https://cdn.example': 't' } }],
     [{ files: { 'config.json': '/a1b2.json' } }, {}, { files: { 'config.json': `${server.origin}/a1b2.json` } }],
   ];
-  for (const [source, options, web] of cases) assert.deepEqual(await wire(source, options), { web }, JSON.stringify([source, options]));
+  for (const [source, options, web] of cases) assert.deepEqual((await wire(source, options)).web, web, JSON.stringify([source, options]));
+
+  // Under which name its files are kept.
+  const named = async (source, options) => {
+    const { id, revision } = (await wire(source, options)).store ?? {};
+    return [id, revision];
+  };
+  assert.deepEqual(await named(id), [id, 'main']);
+  assert.deepEqual(await named(`https://hf.co/${id}/tree/v2`), [id, 'v2']);
+  assert.deepEqual(await named(id, { endpoint: 'https://mirror.example/' }), [`https://mirror.example/${id}`, 'main']);
+  assert.deepEqual(await named('/models/tiny/?signature=1'), [`${server.origin}/models/tiny`, '']);
+  assert.deepEqual(await named('/models/tiny/config.json?signature=2'), [`${server.origin}/models/tiny`, '']);
+  const [ofFiles, revision] = await named({ files: { 'config.json': 'https://a.example/c?signature=1', 'model.safetensors': 'https://b.example/w' } });
+  assert.equal(ofFiles, 'https://a.example/c');
+  assert.deepEqual(await named({ files: { 'model.safetensors': 'https://b.example/w', 'config.json': 'https://a.example/c?signature=2' } }), [ofFiles, revision]);
+  assert.notEqual((await named({ files: { 'config.json': 'https://a.example/c', 'model.safetensors': 'https://b.example/other' } }))[1], revision);
+  for (const source of ['pocket', 'synthetic-tiny', { files: { 'config.json': 'data:application/json,{}' } }]) assert.deepEqual(await named(source), [undefined, undefined]);
+  assert.deepEqual(await named(id, { store: 'off' }), [undefined, undefined]);
   const refusals = [
     ['http://', {}, 'BadUrl', /not a URL/],
     ['/models/tiny/', { revision: 'main' }, 'BadOptions', /`revision`.*Hugging Face id/],
     ['/models/tiny/', { endpoint: hub }, 'BadOptions', /`endpoint`/],
     [{ files: {} }, { revision: 'main' }, 'BadOptions', /`revision`/],
     ['synthetic-tiny', { token: 't' }, 'BadOptions', /`token`.*web/],
+    ['pocket', { integrity: { 'config.json': 'sha256-x' } }, 'BadOptions', /`integrity`.*web/],
+    ['pocket', { store: 'only' }, 'BadOptions', /store: "only"/],
     [{ files: { a: 'https://a.example/a', b: 'https://b.example/b' } }, { token: 't' }, 'BadOptions', /several servers \(https:\/\/a\.example, https:\/\/b\.example\)/],
     [onTwo, { token: { 'https://evil.example': 't' } }, 'BadOptions', /https:\/\/evil\.example.*no file/],
   ];
@@ -159,7 +179,10 @@ browserTest('Hugging Face ids, gated and not, through a mirror', { timeoutMs: TI
 
     hub.requests.length = 0;
     await load(page, 'owner/open', { endpoint: hub.origin, revision: 'refs/pr/1' });
-    assert.ok(hub.requests.every(({ path, authorization }) => path.startsWith('/owner/open/resolve/refs%2Fpr%2F1/') && !authorization));
+    const [listing, ...files] = hub.requests;
+    assert.equal(listing.path, '/api/models/owner/open/tree/refs%2Fpr%2F1?recursive=true');
+    assert.ok(files.every(({ path }) => path.startsWith('/owner/open/resolve/refs%2Fpr%2F1/')));
+    assert.ok(hub.requests.every(({ authorization }) => !authorization));
   } finally {
     await hub.close();
   }
