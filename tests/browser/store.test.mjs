@@ -24,7 +24,6 @@ const sentBytes = (requests) => requests.reduce((sum, { bytes }) => sum + bytes,
 
 /** A fresh document: no engine, no worker, as after a reload. */
 async function reopen(page) {
-  await page.waitForLoadState(); // it may be on its way there already
   await page.goto('about:blank');
   await openBlank(page);
 }
@@ -191,7 +190,7 @@ browserTest('wrong bytes on the device are found, named, and those chunks alone 
   await load(page, POCKET, { store: 'only' });
 });
 
-browserTest('a download that ends anywhere goes on where it was', { timeoutMs: FULL ? 3_600_000 : TIMEOUT_MS }, async ({ page, server }) => {
+browserTest('a download that ends anywhere goes on where it was', { timeoutMs: FULL ? 3_600_000 : TIMEOUT_MS }, async ({ page, context, server }) => {
   await openBlank(page);
   const weights = await bytesOf(POCKET, WEIGHTS);
   const id = `${server.origin}/pkg/models/pocket`;
@@ -201,17 +200,19 @@ browserTest('a download that ends anywhere goes on where it was', { timeoutMs: F
     const stopAt = Math.floor(((round * 0.7548776662) % 1) * weights.length);
     const kind = ['abort', 'close', 'drop'][round % 3];
     if (kind === 'drop') Object.assign(server.faults, { dropAfterBytes: stopAt, drops: 1 });
-    const stopped = page.evaluate(async ({ source, stopAt, kind }) => {
+    const visitor = await context.newPage();
+    await openBlank(visitor);
+    const ended = visitor.evaluate(async ({ source, stopAt, kind }) => {
       const abort = new AbortController();
-      const onProgress = ({ bytesDone }) => {
-        if (bytesDone <= stopAt) return;
-        if (kind === 'abort') abort.abort();
-        if (kind === 'close') location.reload();
-      };
-      await window.store.download(source, { signal: abort.signal, onProgress }).catch(() => {});
+      const reached = new Promise((resolve) => {
+        const onProgress = ({ bytesDone }) => bytesDone > stopAt && resolve();
+        window.store.download(source, { signal: abort.signal, onProgress }).catch(() => {}).finally(resolve);
+      });
+      await reached;
+      if (kind === 'abort') abort.abort();
     }, { source: POCKET, stopAt, kind });
-    await stopped.catch(() => {}); // the page went away
-    await reopen(page);
+    await ended;
+    await visitor.close();
     const [model] = (await call(page, 'list')).result;
     const there = model?.bytes ?? 0;
 
